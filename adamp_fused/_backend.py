@@ -1,0 +1,113 @@
+"""What a backend is, and the one place that chooses among them.
+
+An optimizer holds the state; a backend holds none. It turns the parameters of one device into a
+:class:`Plan`, which performs steps until something it was built on changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Groups = list[dict[str, Any]]
+State = dict[Tensor, dict[str, Tensor]]
+
+
+@dataclass
+class Slot:
+    """One parameter of a step: its tensors, and the options of its group.
+
+    param, grad, and the moments in ``state`` have one shape, dtype and device. ``grad`` is None where
+    a parameter takes part in the plan but got no gradient this time.
+    """
+
+    param: Tensor
+    grad: Tensor | None
+    state: dict[str, Tensor]
+    group: dict[str, Any]
+    group_index: int
+
+
+class Plan(Protocol):
+    """The work of one device: built when parameters change, run at every step."""
+
+    def refresh(self, groups: Groups, state: State) -> bool:
+        """Pick up this step's gradients and options; False where the plan must be built anew.
+
+        Changes nothing that belongs to the user.
+        """
+
+    def run(self) -> None:
+        """Perform one step on what was last picked up."""
+
+
+class Backend(Protocol):
+    """One implementation of the step."""
+
+    name: str
+    #: True: every row of a parameter must be one contiguous run and the gradient and the moments must
+    #: share the parameter's strides; the optimizer then passes copies where they do not.
+    needs_row_layout: bool
+
+    def unavailable(self, device: torch.device, capturable: bool) -> str | None:
+        """Why this backend cannot serve ``device``, with the remedy; None if it can."""
+
+    def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
+        """Plan ``method`` ("adamp" or "sgdp") for ``slots``, all on one device and all checked."""
+
+
+def _backends() -> dict[str, Backend]:
+    # Imported here because each backend imports the protocol above.
+    from adamp_fused._native import NativeBackend
+    from adamp_fused._reference import ReferenceBackend
+    from adamp_fused._triton import TritonBackend
+
+    best_first: list[Backend] = [
+        NativeBackend("cuda"),
+        TritonBackend(),
+        NativeBackend("cpu"),
+        ReferenceBackend(),
+    ]
+    return {backend.name: backend for backend in best_first}
+
+
+BACKENDS: dict[str, Backend] = {}
+
+
+def check_name(requested: str | None) -> None:
+    """Raise ValueError unless ``requested`` is None or names a backend."""
+    if requested is not None and requested not in BACKENDS:
+        raise ValueError(
+            f"backend={requested!r} is not a backend; use one of {', '.join(map(repr, BACKENDS))}, "
+            "or None for the best one of each parameter's device"
+        )
+
+
+def choose(requested: str | None, device: torch.device, capturable: bool) -> Backend:
+    """The requested backend, or the best one that can serve ``device``.
+
+    Raises:
+        RuntimeError: the requested backend cannot serve the device.
+    """
+    check_name(requested)
+    if requested is not None:
+        reason = BACKENDS[requested].unavailable(device, capturable)
+        if reason is not None:
+            raise RuntimeError(
+                f"backend={requested!r} cannot serve parameters on {str(device)!r}: {reason}"
+            )
+        return BACKENDS[requested]
+    return next(b for b in BACKENDS.values() if usable_by_default(b, device, capturable) is None)
+
+
+def usable_by_default(backend: Backend, device: torch.device, capturable: bool) -> str | None:
+    """None where ``backend=None`` may choose this backend for ``device``, else why not."""
+    if backend.name == "triton" and device.type == "cpu":
+        return "Triton runs CPU tensors in its interpreter only, which is for tests, not for training"
+    return backend.unavailable(device, capturable)
+
+
+BACKENDS.update(_backends())

@@ -1,0 +1,125 @@
+"""Every check of a user's input, each with the value, the requirement and the remedy in its message.
+
+All of them run before a step changes anything.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PROJECTIONS = ("auto", "channel", "layer", "off")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def check_options(group: dict[str, Any]) -> None:
+    """Raise ValueError or TypeError unless every option of a parameter group is usable."""
+    _check_lr(group["lr"])
+    for name in ("eps", "weight_decay", "delta", "wd_ratio"):
+        _check_at_least_zero(name, group[name])
+    if "betas" in group:
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(
+                f"betas={betas!r} must be two numbers in [0, 1), for example betas=(0.9, 0.999)"
+            )
+        for i, beta in enumerate(betas):
+            _check_fraction(f"betas[{i}]", beta, "0.9 or 0.999 are common")
+    if "momentum" in group:
+        _check_fraction("momentum", group["momentum"], "0.9 is common")
+        _check_number("dampening", group["dampening"])
+    if group["projection"] not in PROJECTIONS:
+        raise ValueError(
+            f"projection={group['projection']!r} is not known; use one of "
+            f"{', '.join(map(repr, PROJECTIONS))}"
+        )
+
+
+def check_param(param: Tensor, name: str) -> None:
+    """Raise unless ``param`` is of a kind that can be optimized."""
+    if param.dtype not in DTYPES:
+        raise TypeError(
+            f"{name} has dtype {param.dtype}; AdamP and SGDP update float32, float64, bfloat16 and "
+            "float16 parameters: convert it, or leave it out of the optimizer"
+        )
+    if param.layout != torch.strided:
+        raise TypeError(
+            f"{name} has layout {param.layout}; parameters must be dense (torch.strided): convert it "
+            "with .to_dense()"
+        )
+    if torch._debug_has_internal_overlap(param) == 1:
+        raise ValueError(
+            f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several elements in "
+            "one memory location (an expanded tensor); make it a tensor of its own with .clone()"
+        )
+
+
+def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
+    """Raise unless ``grad`` is a gradient that ``param`` can be stepped with."""
+    if grad.layout != torch.strided:
+        raise TypeError(
+            f"the gradient of {name} has layout {grad.layout}; AdamP and SGDP need dense gradients: use "
+            "sparse=False in the embedding, or convert the gradient with .to_dense()"
+        )
+    for what in ("dtype", "device"):
+        if getattr(grad, what) != getattr(param, what):
+            raise TypeError(
+                f"the gradient of {name} has {what} {getattr(grad, what)} and the parameter "
+                f"{getattr(param, what)}; they must be the same: convert it with .to({what}=...)"
+            )
+    if grad.shape != param.shape:
+        raise ValueError(
+            f"the gradient of {name} has shape {tuple(grad.shape)} and the parameter "
+            f"{tuple(param.shape)}; they must be the same: was the parameter's data replaced after "
+            "backward?"
+        )
+
+
+def check_moment(param: Tensor, moment: Any, key: str, name: str) -> None:
+    """Raise unless a moment of the state fits its parameter."""
+    remedy = (
+        "load the checkpoint of this model with load_state_dict, or start afresh by deleting the "
+        "parameter's entry of optimizer.state"
+    )
+    if not isinstance(moment, Tensor):
+        raise TypeError(f"the state {key!r} of {name} is {moment!r} and must be a tensor: {remedy}")
+    for what in ("shape", "dtype", "device"):
+        if getattr(moment, what) != getattr(param, what):
+            raise ValueError(
+                f"the state {key!r} of {name} has {what} {getattr(moment, what)} and the parameter "
+                f"{getattr(param, what)}; they must be the same: {remedy}"
+            )
+
+
+def _check_lr(lr: Any) -> None:
+    if isinstance(lr, Tensor):
+        if lr.numel() != 1:
+            raise ValueError(
+                f"lr is a tensor of {lr.numel()} elements; a tensor learning rate must have exactly "
+                "one: use one parameter group for each learning rate"
+            )
+        # The value of a tensor on a device is not read: that would wait for the device.
+        if lr.device.type == "cpu":
+            _check_at_least_zero("lr", lr.item())
+    else:
+        _check_at_least_zero("lr", lr)
+
+
+def _check_number(name: str, value: Any) -> None:
+    if not isinstance(value, (Real, Tensor)) or (isinstance(value, Tensor) and value.numel() != 1):
+        raise TypeError(f"{name}={value!r} must be a number, for example {name}=0.1")
+
+
+def _check_at_least_zero(name: str, value: Any) -> None:
+    _check_number(name, value)
+    if not 0 <= value:
+        raise ValueError(f"{name}={value!r} must be at least 0; pass {name}=0 or a positive number")
+
+
+def _check_fraction(name: str, value: Any, advice: str) -> None:
+    _check_number(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r} must be at least 0 and below 1; {advice}")

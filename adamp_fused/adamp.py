@@ -1,0 +1,102 @@
+"""FusedAdamP: AdamP (Heo et al., ICLR 2021) at the price of AdamW."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from adamp_fused._optimizer import ProjectedOptimizer
+
+
+class FusedAdamP(ProjectedOptimizer):
+    r"""AdamP, a drop-in for ``adamp.AdamP`` with the whole step in one launch.
+
+    For a weight :math:`p` with gradient :math:`g`, step :math:`t = 1, 2, \ldots`:
+
+    .. math::
+        m &\leftarrow \beta_1 m + (1-\beta_1) g, \qquad v \leftarrow \beta_2 v + (1-\beta_2) g^2 \\
+        u &= \frac{m}{\sqrt{v}/\sqrt{1-\beta_2^t} + \epsilon}, \qquad
+        \eta = \frac{lr}{1-\beta_1^t} \\
+        p &\leftarrow (1 - lr \cdot wd \cdot r)\, p - \eta\, \Pi(u)
+
+    With ``nesterov`` the numerator of :math:`u` is :math:`\beta_1 m + (1-\beta_1) g`. A weight of two or
+    more dimensions is seen as rows, first one for each channel (dimension 0), then one for the whole
+    layer. In the first of these views in which **every** row of length :math:`D` fulfils
+
+    .. math:: |\cos(p_{row}, g_{row})| < \delta / \sqrt{D}
+
+    the radial part is removed, row by row,
+    :math:`\Pi(u) = u - p\,(p \cdot u)/(\|p\| + \epsilon)^2`, and :math:`r` is ``wd_ratio``. In neither, and
+    for weights of fewer dimensions, :math:`\Pi(u) = u` and :math:`r = 1`.
+
+    Args:
+        params: parameters or parameter groups, of dtype float32, float64, bfloat16 or float16.
+        lr: learning rate, at least 0; a number or a tensor of one element.
+        betas: decay rates :math:`\beta_1, \beta_2` of the two moments, each in [0, 1).
+        eps: :math:`\epsilon`, at least 0; also the lower clamp of each norm in the cosine.
+        weight_decay: decoupled weight decay, at least 0.
+        delta: :math:`\delta`, at least 0; the threshold of the cosine.
+        wd_ratio: factor of the weight decay on projected weights, at least 0.
+        nesterov: use Nesterov momentum.
+        projection: ``"auto"``, the test above; ``"channel"`` or ``"layer"``, always project in that
+            view, without a test (for weights known to be followed by a normalisation); ``"off"``, never.
+        maximize: step along the gradient instead of against it.
+        capturable: keep ``step`` on the parameter's device, so that no step waits for the host.
+        backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of each
+            parameter's device. Not an option of a group.
+
+    State of each parameter, compatible with ``adamp`` 0.3.0: ``step`` (0-dim tensor), ``exp_avg``,
+    ``exp_avg_sq`` (shape and dtype of the parameter); and, where ``projection="auto"`` tests it, ``view``,
+    the last outcome (0-dim int32: 0 none, 1 channel, 2 layer).
+
+    float16 and bfloat16 parameters are computed in float32: moments and weights are rounded once, when
+    they are stored.
+
+    Raises:
+        ValueError: an option is out of its range; the message names it.
+        TypeError: a parameter is not a dense floating-point tensor.
+        RuntimeError: the requested backend cannot serve a parameter's device.
+
+    Source:
+        Heo et al., "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant
+        Weights", ICLR 2021, algorithm 2 and section 3; constants of the official package.
+
+    Example:
+        >>> optimizer = FusedAdamP(model.parameters(), lr=1e-3, weight_decay=1e-2)
+        >>> loss_fn(model(inputs), targets).backward()
+        >>> optimizer.step()
+    """
+
+    _method = "adamp"
+    _moments = ("exp_avg", "exp_avg_sq")
+    _counts_steps = True
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        nesterov: bool = False,
+        *,
+        projection: str = "auto",
+        maximize: bool = False,
+        capturable: bool = False,
+        backend: str | None = None,
+    ) -> None:
+        defaults = dict(
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            delta=delta,
+            wd_ratio=wd_ratio,
+            nesterov=nesterov,
+            projection=projection,
+            maximize=maximize,
+            capturable=capturable,
+        )
+        super().__init__(params, defaults, backend)
