@@ -66,9 +66,9 @@ def _backends() -> dict[str, Backend]:
     from adamp_fused._triton import TritonBackend
 
     best_first: list[Backend] = [
-        NativeBackend("cuda"),
+        NativeBackend("cuda", "cuda"),
         TritonBackend(),
-        NativeBackend("cpu"),
+        NativeBackend("cpu", "cpu"),
         ReferenceBackend(),
     ]
     return {backend.name: backend for backend in best_first}

@@ -1,31 +1,70 @@
-"""The compiled backends: ``cuda`` and ``cpu``, both behind the plan object of the extension."""
+"""The compiled backends, ``cuda`` and ``cpu``: one extension module, one executor for each.
+
+The plan object of the extension does the work; here is only who can be served.
+"""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import torch
 
 from adamp_fused._backend import Groups, Plan, Slot, State
 
+extension: ModuleType | None
 try:
-    from adamp_fused import _C
+    from adamp_fused import _C as extension  # type: ignore[attr-defined, no-redef]
+
+    missing = ""
 except ImportError as error:
-    _C = None
-    _import_error: str | None = str(error)
-else:
-    _import_error = None
+    extension = None
+    missing = str(error)
 
 
 class NativeBackend:
-    """One compiled implementation; see :class:`adamp_fused._backend.Backend`."""
+    """One executor of a compiled extension; see :class:`adamp_fused._backend.Backend`."""
 
     needs_row_layout = True
 
-    def __init__(self, name: str, extension: object | None = _C) -> None:
+    def __init__(
+        self,
+        name: str,
+        device_type: str,
+        executor: str | None = None,
+        extension: ModuleType | None = extension,
+    ) -> None:
         self.name = name
+        self._device_type = device_type
+        self._executor = executor or name
         self._extension = extension
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
-        return "not built"
+        """Why not: the device, the build, or capturable."""
+        if device.type != self._device_type:
+            return (
+                f"the {self.name} kernels work on {self._device_type!r} tensors; move the parameters there "
+                "or use another backend"
+            )
+        if self._extension is None:
+            return (
+                f"the native kernels are not built ({missing}); reinstall with a C++ compiler: "
+                "pip install --no-build-isolation ."
+            )
+        if self._executor not in self._extension.executors():
+            return (
+                f"this build has no {self._executor} kernels; reinstall where torch is a CUDA build and "
+                "CUDA_HOME names a CUDA toolkit: ADAMP_FUSED_BUILD=cuda pip install "
+                "--no-build-isolation ."
+            )
+        if capturable:
+            return (
+                f"the {self.name} backend does not keep `step` on the device yet; use capturable=False, "
+                "or backend='reference'"
+            )
+        return None
 
     def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
-        raise NotImplementedError
+        """A plan that keeps the addresses of everything but the gradients."""
+        assert self._extension is not None
+        plan: Plan = self._extension.Plan(method, self._executor, slots, groups, state)
+        return plan

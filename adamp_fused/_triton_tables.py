@@ -1,0 +1,197 @@
+"""The work of one launch as tables: what is known before a gradient is, built once per plan.
+
+A launch is a list of programs. Each takes one item of one tensor: a block of whole rows that fits on
+chip, or a span of one long row. Tensors without a projection are one long row. A tensor whose outcome
+depends on several items is *shared*: its programs meet in a few words of memory and, after them in the
+grid, helpers stand by for what its last program finds left to do (see ``_triton_kernels``).
+
+Pure host code that needs no Triton; the kernels read the two row types below by field order.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adamp_fused._backend import Slot
+
+#: Modes of a tensor; the first three are also the outcomes of a step, as ``view`` records them.
+OFF, CHANNEL, LAYER, AUTO = 0, 1, 2, 3
+MODES = {"off": OFF, "channel": CHANNEL, "layer": LAYER, "auto": AUTO}
+
+#: Elements a program holds at once. With 8 warps that is 8 float32 of each tensor a thread, which
+#: leaves registers for two programs or more on a multiprocessor.
+TILE = 2048
+#: Tiles in a span of a long row.
+TILES_PER_SPAN = 8
+#: Row lengths are rounded up to one of these for a tile: few, for each is code of its own; close
+#: together where weight matrices are, because the lanes past a row's end do nothing.
+WIDTHS = (16, 64, 256, 512, 1024, 2048)
+#: One helper stands by for so many items of a tensor: few where speculation nearly always leaves
+#: nothing to do, more where every item is left to do.
+ITEMS_PER_HELPER, DEFERRED_ITEMS_PER_HELPER = 8, 2
+#: Helpers start so many programs after their tensor's last item, by when it is decided: about as many
+#: as a large GPU runs at once.
+HELPER_LAG = 1024
+
+#: ``shape`` of a helper in the program table; an item's is ``2 * log2(width) + aligned``, where width
+#: 1 stands for a span.
+HELPER = -1
+#: Per item: four sums, rows that failed the test, rows not updated yet.
+SLOT_FIELDS = 6
+#: Per shared tensor: items arrived, next item to finish, state, and one that is only for fences.
+WORDS = 4
+
+
+class Weight(NamedTuple):
+    """One tensor of a launch, a row of int64 (floats by their bits).
+
+    ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``item_rows`` per item. ``scratch``
+    indexes the launch's scratch: per row a radial coefficient, per row the shrinkage applied, the slots
+    of the items, the layer's radial coefficient. ``channel_root`` and ``layer_root``: 1/sqrt(row length)
+    of both views.
+    """
+
+    p: Any
+    m: Any
+    v: Any
+    view: Any
+    rows: Any
+    cols: Any
+    spans: Any
+    item_rows: Any
+    items: Any
+    helpers: Any
+    mode: Any
+    shared: Any
+    aligned: Any
+    scratch: Any
+    words: Any
+    channel_root: Any
+    layer_root: Any
+
+
+class Numbers(NamedTuple):
+    """The numbers of one group at one step, a row of float64; ``sign`` negates the gradient.
+
+    ``step_size`` and ``decay`` are still to be multiplied by a learning rate that lives on the device.
+    ``project_buffer`` and ``nesterov`` are 0 or 1.
+    """
+
+    decay1: Any
+    gain1: Any
+    decay2: Any
+    gain2: Any
+    inv_root_bias_correction2: Any
+    step_size: Any
+    decay: Any
+    eps: Any
+    delta: Any
+    wd_ratio: Any
+    sign: Any
+    nesterov: Any
+    project_buffer: Any
+
+
+@dataclass
+class Tables:
+    """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (programs, 3)."""
+
+    weights: Tensor
+    programs: Tensor
+    aligned: list[bool]
+    shapes: int
+    scratch_size: int
+    words_size: int
+
+
+def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> Tables:
+    """Tables for ``slots``, all of one dtype and none of them empty."""
+    weights: list[Weight] = []
+    pieces: list[Tensor] = []
+    order: list[Tensor] = []
+    scratch = words = position = 0
+    for index, slot in enumerate(slots):
+        weight, width = _weight(slot, moments, tile, span)
+        weights.append(weight._replace(scratch=scratch, words=words))
+        if weight.shared:
+            scratch += 2 * weight.rows + SLOT_FIELDS * weight.items + 1
+            words += WORDS
+        items = torch.arange(weight.items)
+        shapes = torch.full_like(items, 2 * (width.bit_length() - 1) + weight.aligned)
+        if weight.aligned and weight.cols * slot.param.element_size() % 16:
+            shapes[-1] -= 1  # The end of a single row: the last vector would reach past it.
+        helpers = torch.full((weight.helpers,), HELPER)
+        for shape in (shapes, helpers):
+            own = torch.arange(len(shape))
+            pieces.append(torch.stack((torch.full_like(own, index), own, shape), dim=1))
+        order.append(2 * (position + items))
+        position += weight.items
+        order.append(torch.full((weight.helpers,), 2 * (position + HELPER_LAG) - 1))
+    programs = torch.cat(pieces)[torch.cat(order).argsort(stable=True)].to(torch.int32)
+    return Tables(
+        torch.tensor(weights, dtype=torch.int64),
+        programs,
+        [bool(weight.aligned) for weight in weights],
+        sum(1 << shape for shape in programs[:, 2].unique().tolist() if shape != HELPER),
+        scratch,
+        words,
+    )
+
+
+def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple[Weight, int]:
+    """The row of one tensor, and the width of its tiles (1: spans)."""
+    param = slot.param
+    numel, itemsize = param.numel(), param.element_size()
+    mode = MODES[slot.group["projection"]] if param.dim() > 1 else OFF
+    rows = param.shape[0] if mode != OFF else 1
+    cols = numel // rows
+    width = _width(cols, tile) if mode != OFF else 1
+    spans = _ceil_div(cols, span) if width == 1 else 1
+    item_rows = tile // width if width > 1 else 1
+    items = spans * _ceil_div(rows, item_rows)
+    shared = items > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
+    per_helper = ITEMS_PER_HELPER if mode == AUTO and itemsize > 2 else DEFERRED_ITEMS_PER_HELPER
+    m, v = slot.state[moments[0]], slot.state[moments[-1]]
+    # The gradient moves from step to step: a plan is made anew when it comes to lie otherwise.
+    tensors = [param, m, v] if slot.grad is None else [param, m, v, slot.grad]
+    rows_aligned = cols * itemsize % 16 == 0 or (rows == 1 and width == 1)
+    weight = Weight(
+        p=param.data_ptr(),
+        m=m.data_ptr(),
+        v=v.data_ptr(),
+        view=slot.state["view"].data_ptr() if mode == AUTO else 0,
+        rows=rows,
+        cols=cols,
+        spans=spans,
+        item_rows=item_rows,
+        items=items,
+        helpers=_ceil_div(items, per_helper) if shared else 0,
+        mode=mode,
+        shared=int(shared),
+        aligned=int(rows_aligned and all(t.data_ptr() % 16 == 0 for t in tensors)),
+        scratch=0,
+        words=0,
+        channel_root=_bits(1 / math.sqrt(cols)),
+        layer_root=_bits(1 / math.sqrt(numel)),
+    )
+    return weight, width
+
+
+def _width(cols: int, tile: int) -> int:
+    """The tile width for rows of ``cols`` elements; 1 where they are longer than a tile."""
+    return next((width for width in WIDTHS if cols <= width <= tile), 1)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _bits(number: float) -> int:
+    """The float64 as the int64 of the same bits, to share a table with addresses."""
+    return int(struct.unpack("<q", struct.pack("<d", number))[0])

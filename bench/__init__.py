@@ -1,0 +1,1 @@
+"""Benchmarks: what a step costs, and what it buys in training. Run ``python -m bench --help``."""

@@ -1,0 +1,84 @@
+"""Parameters and gradients whose projection outcome is known.
+
+The test of AdamP compares ``|cos(p, g)|`` with ``delta/sqrt(row length)``. Adding ``a·p`` to a
+random normal ``g`` sets that cosine exactly, so a run can be given the outcome it is to measure.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+import torch
+from torch import Tensor
+
+from bench.workloads import Workload
+
+OUTCOMES = ("natural", "projected", "unprojected")
+"""natural: what training shows (weights in front of a BatchNorm always pass by channel; any other
+matrix passes by layer, by chance, in 2 % of its steps); projected: every row of every matrix is
+tangential; unprojected: every row has a radial part."""
+
+CHANCE = 0.02
+"""How often a matrix without BatchNorm passes the layer test. Observed on small GPT-2 and Llama."""
+
+# The layer cosine of the steps that do not pass, in units of 1/sqrt(numel); the bound is 0.1 there.
+FAILING_COSINE = 4.0
+
+LEARNING_RATE = 1e-7
+"""So small that weights stay where they are, and with them the outcome; a step costs the same."""
+
+
+def make_weights(workload: Workload, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Weights as after initialisation: normal with deviation 0.02, vectors all ones."""
+    generator = torch.Generator(device).manual_seed(0)
+    return [
+        torch.empty(weight.shape, device=device, dtype=dtype).normal_(0, 0.02, generator=generator)
+        if len(weight.shape) > 1
+        else torch.ones(weight.shape, device=device, dtype=dtype)
+        for weight in workload.weights
+    ]
+
+
+def _set_cosine(grad: Tensor, weight: Tensor, cosine: float) -> None:
+    """Give every row of ``grad`` (rows, cols) this cosine with its row of ``weight``, in place."""
+    # Summed in float32: the squares of a long float16 row add up to more than float16 holds.
+    pg = torch.sum(weight * grad, 1, dtype=torch.float32)
+    pp = torch.sum(weight * weight, 1, dtype=torch.float32)
+    gg = torch.sum(grad * grad, 1, dtype=torch.float32)
+    tangential = (gg - pg * pg / pp).clamp_min(0).sqrt()
+    wanted = cosine / math.sqrt(1 - cosine * cosine) * tangential / pp.sqrt()
+    grad.addcmul_(weight, (wanted - pg / pp).to(grad.dtype)[:, None])
+
+
+class Gradients:
+    """One gradient per parameter, shared by all contenders, and the chance events between steps."""
+
+    def __init__(self, workload: Workload, weights: list[Tensor], outcome: str) -> None:
+        """Draw gradients for ``weights`` that lead to ``outcome``."""
+        generator = torch.Generator(weights[0].device).manual_seed(1)
+        self.tensors = [torch.empty_like(w).normal_(generator=generator) for w in weights]
+        self._by_chance: list[tuple[Tensor, Tensor, float]] = []
+        self._passing: list[tuple[Tensor, Tensor, float]] = []
+        self._random = random.Random(2)
+        for spec, weight, grad in zip(workload.weights, weights, self.tensors, strict=True):
+            if grad.dim() <= 1:
+                continue
+            by_channel = grad.view(len(grad), -1), weight.view(len(grad), -1)
+            if outcome == "projected" or (outcome == "natural" and spec.scale_invariant):
+                _set_cosine(*by_channel, 0.0)
+            elif outcome == "unprojected":
+                _set_cosine(*by_channel, 0.5)
+            else:
+                cosine = min(0.9, FAILING_COSINE / math.sqrt(grad.numel()))
+                by_layer = grad.view(1, -1), weight.view(1, -1)
+                _set_cosine(*by_layer, cosine)
+                self._by_chance.append((*by_layer, cosine))
+
+    def next_step(self) -> None:
+        """Let chance decide anew which of the other matrices pass the layer test."""
+        for grad, weight, cosine in self._passing:
+            _set_cosine(grad, weight, cosine)
+        self._passing = [item for item in self._by_chance if self._random.random() < CHANCE]
+        for grad, weight, _ in self._passing:
+            _set_cosine(grad, weight, 0.0)

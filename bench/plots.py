@@ -1,0 +1,2 @@
+def step_ratios(a,b): pass
+def training(a,b): pass

@@ -1,0 +1,26 @@
+// The extension module adamp_fused._C.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "cpu/row_loops.h"
+#include "plan.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  module.doc() = "Native kernels of adamp_fused.";
+  module.attr("torch_version") = ADAMP_FUSED_TORCH_VERSION;
+  module.def("executors", [] { return std::vector<std::string>{"cpu"}; },
+             "Names of the executors that this build contains.");
+  module.def("cpu_capability", &adamp::cpu_capability,
+             "The instruction set that the CPU kernels use on this processor.");
+  py::class_<adamp::Plan>(module, "Plan",
+                          "What does not change between steps, and the step itself.")
+      .def(py::init<const std::string&, const std::string&, const py::list&, const py::list&,
+                    const py::dict&>(),
+           py::arg("method"), py::arg("executor"), py::arg("slots"), py::arg("groups"),
+           py::arg("state"))
+      .def("refresh", &adamp::Plan::refresh, py::arg("groups"), py::arg("state"),
+           "Pick up gradients and options; False where the plan must be made anew.")
+      .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
+}

@@ -1,0 +1,75 @@
+// The plan object that Python holds: the last place that sees tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "step_args.h"
+
+namespace adamp {
+
+// A Python tensor that the plan relies on, and where its data was when the plan was made.
+struct Watched {
+  pybind11::object object;
+  at::Tensor tensor;
+  const void* data = nullptr;
+
+  explicit Watched(pybind11::handle handle);
+  Watched() = default;
+  bool unchanged(PyObject* now) const;
+};
+
+// One parameter of the plan.
+struct Entry {
+  Watched param, moment1, moment2, step, view;
+  at::Tensor grad;  // this step's; undefined where there is none
+  std::vector<int64_t> sizes, strides;
+  pybind11::dict state;
+  int32_t group;
+};
+
+// Keeps what does not change between steps (shapes, addresses, work items) and notices when it does.
+class Plan {
+ public:
+  // slots: adamp_fused._backend.Slot objects, all on one device, checked, and laid out in rows.
+  Plan(const std::string& method, const std::string& executor, const pybind11::list& slots,
+       const pybind11::list& groups, const pybind11::dict& state);
+
+  // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the user's.
+  bool refresh(const pybind11::list& groups, const pybind11::dict& state);
+
+  // One step on what was last picked up.
+  void run();
+
+ private:
+  bool same_state(const pybind11::dict& state) const;
+  bool read_options(const pybind11::list& groups);
+  bool read_grads(const pybind11::list& groups);
+  void count_steps();
+
+  Method method_;
+  std::vector<Entry> entries_;
+  bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
+  std::unique_ptr<Executor> executor_;
+
+  // What refresh() compares with: every parameter of every group (entry or -1), and the state's entries.
+  struct Listed {
+    PyObject* param;
+    int64_t entry;
+  };
+  std::vector<std::vector<Listed>> listed_;
+  std::vector<std::pair<PyObject*, PyObject*>> state_items_;
+  std::vector<pybind11::object> projections_;
+
+  std::vector<Hyper> group_options_;
+  std::vector<Hyper> hypers_;
+  std::vector<std::pair<int32_t, double>> hyper_keys_;  // (group, step count)
+  std::vector<int32_t> hyper_indices_;
+  std::vector<const void*> grads_;
+};
+
+}  // namespace adamp

@@ -1,0 +1,68 @@
+// Plain structs between the binding, the plan and the kernels: what a step is given.
+//
+// No torch header and no CUDA header: the binding is the last place that sees a tensor.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace adamp {
+
+enum class Method : int32_t { kAdamP, kSGDP };
+enum class DType : int32_t { kFloat32, kFloat64, kBFloat16, kFloat16 };
+// What the tensor-wide test decides; the values are those of the state `view`.
+enum class View : int32_t { kNone = 0, kChannel = 1, kLayer = 2 };
+// The option `projection`; tensors of fewer than two dimensions are kOff.
+enum class Projection : int32_t { kAuto, kChannel, kLayer, kOff };
+
+// The options of one parameter group at one step count.
+struct Hyper {
+  double lr;
+  const float* device_lr;  // where lr is a tensor on the device: its address, and lr is not used
+  double weight_decay;
+  double decay_gain;  // SGDP divides its weight decay by (1 - momentum); AdamP: 1
+  double wd_ratio, delta, eps;
+  double decay1, gain1, decay2, gain2;  // see Scalars in formulas.h
+  double inv_bias_correction1, inv_root_bias_correction2;
+  int32_t nesterov, maximize, project_buffer;
+};
+
+// What of a parameter does not change between steps. Rows are contiguous runs; gradient and moments of
+// an element lie at the weight's own offset.
+struct TensorInfo {
+  void* param;
+  void* moment1;  // exp_avg, or SGDP's momentum
+  void* moment2;  // exp_avg_sq; SGDP: null
+  int32_t* view;  // the last outcome, where projection is kAuto; else null
+  int64_t rows, cols;
+  DType dtype;
+  Projection projection;
+};
+
+// What changes at every step, one entry for each tensor of the plan.
+struct StepInputs {
+  const void* const* grads;      // null: no gradient, the tensor is left alone
+  const int32_t* hyper_indices;  // into hypers
+  const Hyper* hypers;
+  int64_t n_hypers;
+  int64_t threads;  // the most that a step on the CPU may use
+};
+
+// One way to perform the planned step. Made once for a list of tensors; run() at every step.
+struct Executor {
+  virtual ~Executor() = default;
+  virtual void run(const StepInputs& inputs) = 0;
+};
+
+// Runs `body` once on each of `threads` threads and waits for all of them.
+using Team = std::function<void(int64_t threads, const std::function<void()>& body)>;
+std::unique_ptr<Executor> make_cpu_executor(Method method, std::vector<TensorInfo> tensors,
+                                            Team team);
+
+inline int64_t size_of(DType dtype) {
+  return dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2;
+}
+
+}  // namespace adamp

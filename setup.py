@@ -1,0 +1,94 @@
+"""The extension module; everything else about the package is in pyproject.toml.
+
+``ADAMP_FUSED_BUILD`` says what to build: ``auto`` (the default: CPU, and CUDA where torch is a CUDA build
+and a CUDA toolkit is found; nothing, with a word about it, where there is no C++ compiler), ``cpu``,
+``cuda`` (CPU and CUDA, or an error), ``none``. Whether a GPU is present plays no part.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+CHOICES = ("auto", "cpu", "cuda", "none")
+# Real machine code for each generation since Ampere, and PTX for what comes after.
+DEFAULT_ARCHS = "8.0 8.6 8.9 9.0 10.0 12.0+PTX"
+
+CPP_FLAGS = ["-O3", "-fno-math-errno", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized"]
+
+
+def say(text: str) -> None:
+    print(f"adamp_fused: {text}", file=sys.stderr)
+
+
+def wanted() -> tuple[bool, bool]:
+    """Whether to build the CPU and the CUDA part."""
+    choice = os.environ.get("ADAMP_FUSED_BUILD", "auto")
+    if choice not in CHOICES:
+        sys.exit(f"ADAMP_FUSED_BUILD={choice!r} is not known; use one of {', '.join(CHOICES)}")
+    if choice == "none":
+        return False, False
+    try:
+        import torch
+        from torch.utils import cpp_extension
+    except ImportError:
+        sys.exit(
+            "adamp_fused is compiled against the installed torch: install torch first, then run "
+            "`pip install --no-build-isolation .` (or set ADAMP_FUSED_BUILD=none)"
+        )
+    compiler = os.environ.get("CXX", "c++").split()[0]
+    if choice == "auto" and shutil.which(compiler) is None:
+        say(f"no C++ compiler ({compiler}): installing without native kernels")
+        return False, False
+    toolkit = cpp_extension.CUDA_HOME is not None and torch.version.cuda is not None
+    if choice == "cuda" and not toolkit:
+        sys.exit(
+            f"ADAMP_FUSED_BUILD=cuda needs a CUDA build of torch (this one: {torch.__version__}) and a "
+            f"CUDA toolkit (CUDA_HOME: {cpp_extension.CUDA_HOME}); install both, or build with "
+            "ADAMP_FUSED_BUILD=cpu"
+        )
+    return True, toolkit if choice == "auto" else choice == "cuda"
+
+
+def extension(cuda: bool) -> dict[str, object]:
+    """The arguments of ``setup`` that build ``adamp_fused._C``."""
+    import torch
+    from torch.utils import cpp_extension
+
+    # ninja from the environment that runs this, whether or not that is activated.
+    os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
+    sources = ["csrc/bindings.cpp", "csrc/plan.cpp", *map(str, sorted(Path("csrc/cpu").glob("*.cpp")))]
+    macros = [("ADAMP_FUSED_TORCH_VERSION", f'"{torch.__version__}"')]
+    flags = {"cxx": CPP_FLAGS}
+    kind = cpp_extension.CppExtension
+    if cuda:
+        archs = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHS)
+        macros += [("ADAMP_FUSED_WITH_CUDA", None), ("ADAMP_FUSED_CUDA_ARCHS", f'"{archs}"')]
+        sources += map(str, sorted(Path("csrc/cuda").glob("*.c*")))
+        flags["nvcc"] = ["-O3", "--expt-relaxed-constexpr", "-Xptxas=-v"]
+        kind = cpp_extension.CUDAExtension
+    module = kind(
+        "adamp_fused._C",
+        sources,
+        define_macros=macros,
+        extra_compile_args=flags,
+        depends=[str(path) for path in Path("csrc").rglob("*.[hc]*")],
+    )
+    # -fopenmp is a compile flag only: the symbols then resolve to the OpenMP runtime that torch has
+    # loaded, and its threads are ours (torch.set_num_threads).
+    build = cpp_extension.BuildExtension.with_options(use_ninja=shutil.which("ninja") is not None)
+    return {"ext_modules": [module], "cmdclass": {"build_ext": build}}
+
+
+def main() -> None:
+    """Decide and build."""
+    cpu, cuda = wanted()
+    say(f"building {'CPU and CUDA' if cuda else 'CPU' if cpu else 'no'} kernels")
+    setup(**(extension(cuda) if cpu else {}))
+
+
+main()

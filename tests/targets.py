@@ -1,0 +1,64 @@
+"""Which backend is tested on which device. A new way to run a backend is one more entry here."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from cases import FEW, SMALL, Shape, shapes
+from gradients import SCRIPT
+
+GPU = torch.cuda.is_available()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A backend on a device.
+
+    Attributes:
+        label: how the test's name shows it.
+        name: what the user passes as `backend`.
+        device: where the parameters live.
+        slow: True where a step costs milliseconds per tensor, as in Triton's interpreter; such a
+            target gets fewer steps and smaller shapes, both decided here and nowhere else.
+    """
+
+    label: str
+    name: str
+    device: str
+    slow: bool = False
+
+    def unavailable(self, capturable: bool = False) -> str | None:
+        """Say why the backend cannot run here, or None."""
+        from adamp_fused._backend import BACKENDS
+
+        if self.device != "cpu" and not GPU:
+            return f"{self.label}: torch finds no GPU"
+        reason = BACKENDS[self.name].unavailable(torch.device(self.device), capturable)
+        return reason and f"{self.label}: {reason}"
+
+    @property
+    def script(self) -> tuple[int, ...]:
+        """Outcomes of the steps to run: a slow target keeps each change of outcome."""
+        return SCRIPT[:7] if self.slow else SCRIPT
+
+    def pick(self, wanted: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        """Leave out what a slow target cannot run in a second, except one row over all blocks."""
+        return tuple(s for s in wanted if not self.slow or s.numel <= 5_000 or s.name == "tile")
+
+    @property
+    def few(self) -> tuple[Shape, ...]:
+        """One shape of each kind, smaller ones on a slow target."""
+        return shapes(*(SMALL if self.slow else FEW))
+
+
+TARGETS = [
+    Target("reference", "reference", "cpu"),
+    Target("cpu", "cpu", "cpu"),
+    *([Target("reference-gpu", "reference", "cuda")] if GPU else []),
+    Target("triton", "triton", "cuda" if GPU else "cpu", slow=not GPU),
+    Target("cuda", "cuda", "cuda"),
+]
+
+# Backends that have to be there, as "cpu,triton": where one is not, its tests fail, not skip.
+REQUIRED = set(filter(None, os.environ.get("ADAMP_FUSED_TEST_REQUIRE", "").split(",")))

@@ -1,0 +1,93 @@
+"""Gradients and parameters of the wrong kind: an error before anything has changed."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from cases import shapes
+from conftest import Kind
+from parity import weights
+from spoiling import WRONG, fails_and_changes_nothing, ready
+from targets import Target
+
+
+def sparse(p: Parameter) -> None:
+    """A sparse gradient, as nn.Embedding(sparse=True) makes."""
+    p.grad = p.grad.to_sparse()
+
+
+def complex_(p: Parameter) -> None:
+    """A complex gradient."""
+    p.grad_dtype = None
+    p.grad = p.grad.to(torch.complex64)
+
+
+def other_dtype(p: Parameter) -> None:
+    """A gradient in double precision."""
+    p.grad_dtype = None
+    p.grad = p.grad.double()
+
+
+def other_shape(p: Parameter) -> None:
+    """Weights replaced after backward by transposed ones."""
+    p.data = p.data.t().contiguous()
+
+
+def converted(p: Parameter) -> None:
+    """Weights converted to half precision after backward."""
+    p.data = p.data.half()
+
+
+def other_device(p: Parameter) -> None:
+    """Weights moved away from their gradient."""
+    if p.device.type == "cpu":
+        pytest.skip("torch lets a gradient differ in device only between a CPU and a GPU")
+    p.data = p.data.cpu()
+
+
+BAD_GRADIENTS: list[tuple[Callable[[Parameter], None], str]] = [
+    (sparse, r"(?i)sparse.*dense.*to_dense"),
+    (complex_, r"(?i)complex64"),
+    (other_dtype, r"(?i)float64.*float32.*(\.to\(|convert)"),
+    (other_shape, r"(?i)\(5, 8\).*\(8, 5\)"),
+    (converted, r"(?i)float32.*float16"),
+    (other_device, r"(?i)cuda.*cpu"),
+]
+
+
+NAMES = [spoil.__name__ for spoil, _ in BAD_GRADIENTS]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["first_step", "later_step"])
+@pytest.mark.parametrize(
+    ("spoil", "message"), BAD_GRADIENTS, ids=lambda x: getattr(x, "__name__", "")
+)
+def test_gradients(
+    backend: Target, kind: Kind, spoil: Callable[[Parameter], None], message: str, later: bool
+) -> None:
+    """A gradient of the last parameter that does not fit stops the step before its start."""
+    optimizer, params = ready(kind, backend)
+    if later:
+        optimizer.step()
+    spoil(params[-1])
+    error = str(fails_and_changes_nothing(optimizer, params))
+    assert re.search(message, error, re.DOTALL), error
+    params[-1].grad = torch.ones_like(params[-1])
+    if spoil in (sparse, complex_, other_dtype):
+        optimizer.step()  # a repaired gradient is welcome again
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.complex64])
+def test_parameters(kind: Kind, dtype: torch.dtype) -> None:
+    """Integer and complex parameters are refused when they are handed over."""
+    bad = Parameter(torch.ones(3, 4, dtype=dtype), requires_grad=dtype.is_complex)
+    for params in ([bad], [{"params": weights(*shapes("odd"))}, {"params": bad}]):
+        with pytest.raises(WRONG, match=rf"{dtype}.*float32.*(convert|leave)"):
+            kind.make(params)
+    optimizer = kind.make([weights(*shapes("odd"))])
+    with pytest.raises(WRONG, match=str(dtype)):
+        optimizer.add_param_group({"params": bad})
+    assert len(optimizer.param_groups) == 1

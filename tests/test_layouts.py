@@ -1,0 +1,104 @@
+"""The layout of weights, gradients and state in memory changes no value."""
+
+from itertools import cycle
+from typing import Any
+
+import pytest
+import torch
+
+from cases import DECAY, STATE_KEYS, Shape
+from conftest import Kind
+from layouts import GRAD_LAYOUTS, LAYOUTS, channels_last, contiguous
+from parity import Pair, run, weights
+from targets import Target
+
+SHAPES = (
+    Shape("matrix", (6, 10), "two dimensions: channels_last means nothing"),
+    Shape("filters", (8, 6, 3, 3), "the shape that channels_last is for"),
+    Shape("depthwise_filters", (5, 1, 3, 3), "size 1: strides differ and the memory does not"),
+    Shape("pointwise_filters", (9, 7, 1, 1), "the other way round"),
+    Shape("volume", (3, 4, 2, 3, 5), "channels_last_3d"),
+)
+
+
+class LaidOut(Pair):
+    """A pair whose gradient comes in a layout, and which sees that a step moves nothing."""
+
+    def __init__(self, shape: Shape, layout: Any, kind: Kind, device: str) -> None:
+        """Lay the weights out; gradients are contiguous until told otherwise."""
+        p = weights(shape, device=device)
+        p.data = layout(p.data)
+        super().__init__(shape, p, kind.name, kind.options | DECAY)
+        self.grad_layout = contiguous
+
+    def advance(self, outcome: int, state: dict[str, Any]) -> None:
+        """Lay out the gradient that both get."""
+        super().advance(outcome, state)
+        self.p.grad = self.grad_layout(self.p.grad)
+        self.grad_before, self.places = self.p.grad.clone(), self.where()
+
+    def check(self, state: dict[str, Any], what: str) -> None:
+        """Compare values; neither weights nor gradient were moved, nor the gradient changed."""
+        super().check(state, f"{what}, gradient {self.grad_layout.__name__}")
+        assert torch.equal(self.p.grad, self.grad_before)
+        assert self.where() == self.places
+
+    def where(self) -> list[Any]:
+        """Addresses and strides of weights and gradient."""
+        return [(x.data_ptr(), x.stride()) for x in (self.p, self.p.grad)]
+
+
+def laid_out(kind: Kind, backend: Target, *layouts: Any) -> tuple[Any, list[LaidOut]]:
+    """One optimizer over each shape in each layout, and its pairs."""
+    wanted = SHAPES[:2] if backend.slow else SHAPES
+    pairs = [LaidOut(shape, layout, kind, backend.device) for shape in wanted for layout in layouts]
+    return kind.make([pair.p for pair in pairs], backend, **DECAY), pairs
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_weights_and_gradients(backend: Target, kind: Kind, layout: Any) -> None:
+    """Each layout of the weights with each of the gradients, all in one optimizer."""
+    optimizer, pairs = laid_out(kind, backend, *[layout] * len(GRAD_LAYOUTS))
+    for pair, grad_layout in zip(pairs, cycle(GRAD_LAYOUTS.values()), strict=False):
+        pair.grad_layout = grad_layout
+    run(optimizer, pairs, backend.script)
+
+
+def test_gradient_layout_changes_between_steps(backend: Target, kind: Kind) -> None:
+    """A gradient may arrive in another layout at every step."""
+    optimizer, pairs = laid_out(kind, backend, contiguous, channels_last)
+    for outcome, grad_layout in zip(backend.script, cycle(GRAD_LAYOUTS.values()), strict=False):
+        for pair in pairs:
+            pair.grad_layout = grad_layout
+        run(optimizer, pairs, (outcome,))
+
+
+@pytest.mark.parametrize("state_layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_state(backend: Target, kind: Kind, state_layout: Any) -> None:
+    """State in another layout than the weights, as a checkpoint of another model may bring it."""
+    optimizer, pairs = laid_out(kind, backend, contiguous, channels_last)
+    run(optimizer, pairs, backend.script[:2])
+    for pair in pairs:
+        state = optimizer.state[pair.p]
+        state |= {key: state_layout(state[key]) for key in STATE_KEYS[kind.name]}
+    run(optimizer, pairs, backend.script[2:])
+
+
+def test_weights_layout_changes_between_steps(backend: Target, kind: Kind) -> None:
+    """Weights given another memory format in the middle of training go on as before."""
+    optimizer, pairs = laid_out(kind, backend, contiguous)
+    for outcome, layout in zip(backend.script, cycle(LAYOUTS.values()), strict=False):
+        for pair in pairs:
+            pair.p.data = layout(pair.p.data)
+        run(optimizer, pairs, (outcome,))
+
+
+def test_expanded_gradient(backend: Target, kind: Kind) -> None:
+    """A gradient with stride 0, as that of a sum, is worth its copy."""
+    shape, results = SHAPES[1], []
+    for grad in (torch.ones(1, 1, 1, 1).expand(shape.shape), torch.ones(shape.shape)):
+        p = weights(shape, device=backend.device)
+        p.grad = grad.to(backend.device)
+        kind.make([p], backend).step()
+        results.append(p.detach())
+    assert torch.equal(*results)

@@ -1,0 +1,121 @@
+"""A run repeats bit for bit: again, cut by a checkpoint, and with another number of threads."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cases import DECAY
+from conftest import Kind
+from gradients import generator, scripted
+from parity import weights
+from targets import Target
+
+Grads = list[list[Tensor]]
+
+
+class Run:
+    """Parameters and their optimizer, stepped with gradients that are recorded or replayed."""
+
+    def __init__(self, kind: Kind, backend: Target, dtype: torch.dtype) -> None:
+        """Start from the same weights every time."""
+        self.params = [weights(shape, dtype, backend.device) for shape in backend.few]
+        self.optimizer = kind.make(self.params, backend, **DECAY)
+        self.script = backend.script
+
+    def record(self) -> Grads:
+        """Step through the script and give the gradients that led there."""
+        rng, grads = generator(0), []
+        for outcome in self.script:
+            drawn = [scripted(p.detach().double().cpu(), outcome, rng) for p in self.params]
+            grads.append([g.to(p) for g, p in zip(drawn, self.params, strict=True)])
+            self.replay(grads[-1:])
+            views = {
+                self.optimizer.state[p].get("view", torch.tensor(-1)).item() for p in self.params
+            }
+            assert outcome in views, (
+                f"the script asks for outcome {outcome}, nothing had it: {views}"
+            )
+        return grads
+
+    def replay(self, grads: Grads) -> "Run":
+        """Step with given gradients."""
+        for step in grads:
+            for p, grad in zip(self.params, step, strict=True):
+                p.grad = grad.clone()
+            self.optimizer.step()
+        return self
+
+    def bits(self) -> list[Tensor]:
+        """Weights and all state, in a fixed order."""
+        states = [self.optimizer.state[p] for p in self.params]
+        return [*self.params, *(state[key] for state in states for key in sorted(state))]
+
+
+def assert_same_bits(first: Run, second: Run) -> None:
+    """Demand equal bits of all weights and state."""
+    assert len(first.bits()) == len(second.bits())
+    for a, b in zip(first.bits(), second.bits(), strict=True):
+        assert a.dtype == b.dtype and torch.equal(a, b)
+
+
+def resumed(kind: Kind, backend: Target, dtype: torch.dtype, run: Run, file: Path) -> Run:
+    """A new run from a file, as a new process would load it."""
+    torch.save({"params": run.params, "optimizer": run.optimizer.state_dict()}, file)
+    saved = torch.load(file, weights_only=True)
+    other = Run(kind, backend, dtype)
+    for p, values in zip(other.params, saved["params"], strict=True):
+        p.data.copy_(values.data)
+    other.optimizer.load_state_dict(saved["optimizer"])
+    return other
+
+
+TYPES = pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16], ids=lambda dtype: str(dtype)[6:]
+)
+
+
+@TYPES
+def test_run_repeats(backend: Target, kind: Kind, dtype: torch.dtype) -> None:
+    """Two runs from the same start agree."""
+    first = Run(kind, backend, dtype)
+    grads = first.record()
+    assert_same_bits(first, Run(kind, backend, dtype).replay(grads))
+
+
+@TYPES
+def test_cut_run_repeats(backend: Target, kind: Kind, dtype: torch.dtype, tmp_path: Path) -> None:
+    """A run cut by state_dict, file and load_state_dict every third step agrees with one uncut."""
+    whole = Run(kind, backend, dtype)
+    grads = whole.record()
+    cut = Run(kind, backend, dtype)
+    for number, step in enumerate(grads):
+        if number % 3 == 1:
+            cut = resumed(kind, backend, dtype, cut, tmp_path / "checkpoint.pt")
+        cut.replay([step])
+    assert_same_bits(whole, cut)
+
+
+def test_state_dict_changes_nothing(backend: Target, kind: Kind) -> None:
+    """Looking at the state between steps leaves the run as it is."""
+    first = Run(kind, backend, torch.float32)
+    grads = first.record()
+    second = Run(kind, backend, torch.float32)
+    for step in grads:
+        second.replay([step]).optimizer.state_dict()
+    assert_same_bits(first, second)
+
+
+@TYPES
+def test_threads(kind: Kind, dtype: torch.dtype, backend: Target, threads: Any) -> None:
+    """One, two or five threads give the same bits."""
+    if backend.device != "cpu":
+        pytest.skip(f"{backend.label}: threads of the host do not take part")
+    threads(1)
+    first = Run(kind, backend, dtype)
+    grads = first.record()
+    for count in (2, 5):
+        threads(count)
+        assert_same_bits(first, Run(kind, backend, dtype).replay(grads))
