@@ -68,8 +68,8 @@ def extension(cuda: bool) -> dict[str, object]:
     if cuda:
         archs = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHS)
         macros += [("ADAMP_FUSED_WITH_CUDA", None), ("ADAMP_FUSED_CUDA_ARCHS", f'"{archs}"')]
-        sources += map(str, sorted(Path("csrc/cuda").glob("*.c*")))
-        flags["nvcc"] = ["-O3", "--expt-relaxed-constexpr", "-Xptxas=-v"]
+        sources += ["csrc/cuda/executor.cpp", "csrc/cuda/runtime.cu"]
+        flags["nvcc"] = ["-O3", "--expt-relaxed-constexpr"]
         kind = cpp_extension.CUDAExtension
     module = kind(
         "adamp_fused._C",

@@ -50,7 +50,7 @@ class NativeBackend:
                 f"the native kernels are not built ({missing}); reinstall with a C++ compiler: "
                 "pip install --no-build-isolation ."
             )
-        if self._executor not in self._extension.executors():
+        if self._executor not in self._extension.executors:
             return (
                 f"this build has no {self._executor} kernels; reinstall where torch is a CUDA build and "
                 "CUDA_HOME names a CUDA toolkit: ADAMP_FUSED_BUILD=cuda pip install "

@@ -1,16 +1,327 @@
+"""The Triton backend: the whole step in one launch per dtype, without a CUDA or ROCm toolchain.
+
+A plan holds what does not change between steps as tables on the device. A step uploads one small table,
+the gradients' addresses and the numbers of this step, and launches; nothing waits for the device.
+"""
+
 from __future__ import annotations
 
-import torch
+import contextlib
+from types import ModuleType
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from adamp_fused import _checks, _triton_tables
 from adamp_fused._backend import Groups, Plan, Slot, State
+from adamp_fused._layout import in_layout, row_strides
+from adamp_fused._triton_tables import Numbers
+
+kernels: ModuleType | None
+try:
+    from adamp_fused import _triton_kernels as kernels  # type: ignore[no-redef]
+
+    missing = ""
+except ImportError as error:
+    kernels = None
+    missing = str(error)
+
+MOMENTS = {"adamp": ("exp_avg", "exp_avg_sq"), "sgdp": ("momentum",)}
+#: Every option of a group; a plan depends on the first two.
+OPTIONS = (
+    *("projection", "capturable", "lr", "betas", "momentum", "dampening", "weight_decay", "eps"),
+    *("delta", "wd_ratio", "nesterov", "project_buffer", "maximize"),
+)
+NUM_WARPS = 8
+#: How often a helper looks out for its tensor's decision, at something like a microsecond a look. It
+#: need not see it: that only leaves more to the others.
+POLLS = 2000
 
 
 class TritonBackend:
+    """Serves CUDA and ROCm devices; see :class:`adamp_fused._backend.Backend`."""
+
     name = "triton"
     needs_row_layout = True
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
-        return "not written yet"
+        """Why not: the device, the package, or capturable."""
+        if device.type not in ("cuda", "cpu"):
+            return (
+                f"the Triton kernels work on CUDA and ROCm devices, not on {device.type!r}; use "
+                "backend='reference'"
+            )
+        if kernels is None:
+            return f"Triton is not installed ({missing}): pip install 'triton>=3.6,<3.10'"
+        if device.type == "cpu" and not interpreted():
+            return (
+                "Triton runs CPU tensors in its interpreter only, for tests: set TRITON_INTERPRET=1 before "
+                "Triton is imported, or use backend='cpu' or 'reference'"
+            )
+        if device.type == "cuda" and interpreted():
+            return (
+                "TRITON_INTERPRET=1 makes Triton run on the CPU, where it cannot follow the addresses of a "
+                "device; unset it"
+            )
+        if device.type == "cuda" and torch.version.hip is None:
+            major, minor = torch.cuda.get_device_capability(device)
+            if major < 8:
+                return (
+                    f"the device has compute capability {major}.{minor} and Triton needs 8.0; use "
+                    "backend='reference'"
+                )
+        if capturable:
+            return (
+                "the triton backend does not keep `step` on the device yet; use capturable=False, or "
+                "backend='reference'"
+            )
+        return None
 
     def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
-        raise NotImplementedError
+        """A plan that keeps the addresses of everything but the gradients."""
+        return TritonPlan(method, slots, groups)
+
+
+def interpreted() -> bool:
+    """Whether the kernels were defined for Triton's interpreter."""
+    return kernels is not None and not isinstance(kernels.step_kernel, kernels.triton.JITFunction)
+
+
+class TritonPlan:
+    """One launch for each dtype among the slots of a device."""
+
+    def __init__(self, method: str, slots: list[Slot], groups: Groups) -> None:
+        by_dtype: dict[torch.dtype, list[Slot]] = {}
+        for slot in slots:
+            by_dtype.setdefault(slot.param.dtype, []).append(slot)
+        self._launches = [_Launch(method, same_dtype) for same_dtype in by_dtype.values()]
+        self._params = [list(group["params"]) for group in groups]
+        device, planned = slots[0].param.device, {slot.param for slot in slots}
+        # Parameters nobody has planned yet; those with a gradient are another plan's.
+        self._waiting = [
+            param
+            for params in self._params
+            for param in params
+            if param.grad is None and param.device == device and param not in planned
+        ]
+        self._options = [_options(group) for group in groups]
+
+    def refresh(self, groups: Groups, state: State) -> bool:
+        """Pick up gradients and options; False where anything else has changed.
+
+        Raises:
+            ValueError, TypeError: an option has come to lie out of range.
+        """
+        if len(groups) != len(self._params):
+            return False
+        for i, (group, params) in enumerate(zip(groups, self._params, strict=True)):
+            now = group["params"]
+            if len(now) != len(params) or any(a is not b for a, b in zip(now, params, strict=True)):
+                return False
+            options = _options(group)
+            if not all(map(_same, options, self._options[i])):
+                _checks.check_options(group)
+                if options[:2] != self._options[i][:2]:
+                    return False
+                self._options[i] = options
+        if any(param.grad is not None for param in self._waiting):
+            return False
+        return all(launch.refresh(groups, state) for launch in self._launches)
+
+    def run(self) -> None:
+        """Launch."""
+        for launch in self._launches:
+            launch.run()
+
+
+def _options(group: dict[str, Any]) -> tuple[Any, ...]:
+    """The options of a group, as far as its method has them."""
+    return tuple(group.get(key) for key in OPTIONS)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether an option is what it was; tensors may be changed in place, so one never counts."""
+    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
+
+
+class _Launch:
+    """The tensors of one dtype: their tables, and one kernel launch a step."""
+
+    def __init__(self, method: str, slots: list[Slot]) -> None:
+        self._adam, self._slots = method == "adamp", slots
+        self._moments = MOMENTS[method]
+        self._memory = [_Memory(slot, self._moments) for slot in slots]
+        self._device, dtype = slots[0].param.device, slots[0].param.dtype
+        self._real = torch.float64 if dtype == torch.float64 else torch.float32
+        # A float64 takes two registers.
+        self._tile = _triton_tables.TILE // (2 if dtype == torch.float64 else 1)
+        self._span = self._tile * _triton_tables.TILES_PER_SPAN
+        self._filled = [i for i, slot in enumerate(slots) if slot.param.numel() > 0]
+        self._tables = tables = _triton_tables.build(
+            [slots[i] for i in self._filled], self._moments, self._tile, self._span
+        )
+        for i, aligned in zip(self._filled, tables.aligned, strict=True):
+            self._memory[i].aligned = aligned
+        self._weights = tables.weights.to(self._device)
+        self._programs = tables.programs.to(self._device)
+        self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
+        self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
+
+    def refresh(self, groups: Groups, state: State) -> bool:
+        """Pick up the gradients; False where a tensor is not what it was."""
+        for slot, memory in zip(self._slots, self._memory, strict=True):
+            if not memory.unchanged(slot, state.get(slot.param)):
+                return False
+            slot.grad, slot.group = slot.param.grad, groups[slot.group_index]
+        return True
+
+    def run(self) -> None:
+        """One step of every tensor that has a gradient."""
+        stepped = [slot for slot in self._slots if slot.grad is not None]
+        if not stepped:
+            return
+        counts: dict[int, float] = {}
+        if self._adam:
+            steps = [slot.state["step"] for slot in stepped]
+            after = (torch.stack(steps) + 1).tolist()
+            counts = {id(slot): count for slot, count in zip(stepped, after, strict=True)}
+        if self._filled:
+            self._launch(counts)
+        if self._adam:
+            torch._foreach_add_(steps, 1)
+        # The kernel writes through addresses, which autograd cannot see.
+        written = (*self._moments, "view")
+        torch.autograd.graph.increment_version(
+            [slot.param for slot in stepped]
+            + [slot.state[key] for slot in stepped for key in written if key in slot.state]
+        )
+
+    def _launch(self, counts: dict[int, float]) -> None:
+        assert kernels is not None
+        on_gpu = self._device.type == "cuda"
+        table, kept_alive = self._step_table(counts)
+        if on_gpu:
+            # The allocator keeps pinned memory until the copy has been made.
+            table = table.pin_memory().to(self._device, non_blocking=True)
+        lanes, warp = _wavefronts(self._device)
+        with torch.cuda.device(self._device) if on_gpu else contextlib.nullcontext():
+            kernels.step_kernel[(len(self._programs),)](
+                self._programs,
+                self._weights,
+                table,
+                self._words,
+                self._scratch,
+                ADAM=self._adam,
+                DTYPE=kernels.TYPES[str(self._slots[0].param.dtype)],
+                SHAPES=self._tables.shapes,
+                TILE=self._tile,
+                SPAN=self._span,
+                POLLS=POLLS if on_gpu else 0,
+                LANES=lanes,
+                WARP=warp,
+                num_warps=NUM_WARPS,
+                num_stages=1,
+                # Every product rounded, in every version: a row must come out the same wherever in
+                # the kernel it is computed.
+                enable_fp_fusion=False,
+            )
+        del kept_alive
+
+    def _step_table(self, counts: dict[int, float]) -> tuple[Tensor, list[Tensor]]:
+        """Per tensor the fields of a step, then the numbers of each group and step count."""
+        fields: list[int] = []
+        numbers: dict[tuple[int, float], tuple[int, int]] = {}
+        floats: list[float] = []
+        on_device: list[Tensor] = []
+        for i in self._filled:
+            slot = self._slots[i]
+            if slot.grad is None:
+                fields += (0, 0, 0)
+                continue
+            count = counts.get(id(slot), 0.0)
+            key = (slot.group_index, count)
+            if key not in numbers:
+                lr = slot.group["lr"]
+                lr_address = 0
+                if isinstance(lr, Tensor) and lr.device.type != "cpu":
+                    on_device.append(lr.to(self._device, self._real))
+                    lr_address, lr = on_device[-1].data_ptr(), 1.0
+                index = _triton_tables.STEP_FIELDS * len(self._filled) + len(floats)
+                numbers[key] = (index, lr_address)
+                floats += self._numbers(slot.group, float(lr), count)
+            fields += (slot.grad.data_ptr(), *numbers[key])
+        return torch.cat(
+            (torch.tensor(fields), torch.tensor(floats, dtype=torch.float64).view(torch.int64))
+        ), on_device
+
+    def _numbers(self, group: dict[str, Any], lr: float, count: float) -> Numbers:
+        """The numbers of ``group`` at step ``count``; ``lr`` is 1 where the kernel multiplies by it."""
+        decay = lr * float(group["weight_decay"])
+        if self._adam:
+            beta1, beta2 = (float(beta) for beta in group["betas"])
+            decay1, gain1, decay2, gain2 = beta1, 1 - beta1, beta2, 1 - beta2
+            inv_root_bias_correction2 = (1 - beta2**count) ** -0.5
+            step_size = lr / (1 - beta1**count)
+        else:
+            decay1, gain1 = float(group["momentum"]), 1 - float(group["dampening"])
+            decay2 = gain2 = inv_root_bias_correction2 = 0.0
+            step_size, decay = lr, decay / (1 - decay1)
+        return Numbers(
+            decay1=decay1,
+            gain1=gain1,
+            decay2=decay2,
+            gain2=gain2,
+            inv_root_bias_correction2=inv_root_bias_correction2,
+            step_size=step_size,
+            decay=decay,
+            eps=float(group["eps"]),
+            delta=float(group["delta"]),
+            wd_ratio=float(group["wd_ratio"]),
+            sign=-1.0 if group["maximize"] else 1.0,
+            nesterov=float(bool(group["nesterov"])),
+            project_buffer=float(bool(group.get("project_buffer")) and not group["nesterov"]),
+        )
+
+
+def _wavefronts(device: torch.device) -> tuple[int, int]:
+    """Threads of a program and of a wavefront where each must fence for itself (AMD), else 0 and 1."""
+    if torch.version.hip is None or device.type != "cuda":
+        return 0, 1
+    warp = int(torch.cuda.get_device_properties(device).warp_size)
+    return NUM_WARPS * warp, warp
+
+
+class _Memory:
+    """Where the tensors of a slot lie: what a plan was built on."""
+
+    def __init__(self, slot: Slot, moments: tuple[str, ...]) -> None:
+        param = slot.param
+        self.aligned = False
+        self._shape, self._strides, self._own_strides = param.shape, row_strides(param), param.stride()
+        self._address = param.data_ptr()
+        self._state = {
+            key: (slot.state[key], slot.state[key].data_ptr())
+            for key in (*moments, "step", "view")
+            if key in slot.state
+        }
+
+    def unchanged(self, slot: Slot, state: dict[str, Tensor] | None) -> bool:
+        """Whether parameter and state are where they were, and the gradient is laid out like them."""
+        param = slot.param
+        if state is None or param.data_ptr() != self._address or param.shape != self._shape:
+            return False
+        if param.stride() != self._own_strides:
+            return False
+        for key, (tensor, address) in self._state.items():
+            if state.get(key) is not tensor or tensor.data_ptr() != address:
+                return False
+        grad = param.grad
+        return grad is None or (
+            grad.layout == torch.strided
+            and grad.dtype == param.dtype
+            and grad.device == param.device
+            and grad.shape == self._shape
+            and in_layout(grad, self._strides)
+            and not (self.aligned and grad.data_ptr() % 16)
+        )

@@ -42,6 +42,9 @@ HELPER_LAG = 1024
 #: ``shape`` of a helper in the program table; an item's is ``2 * log2(width) + aligned``, where width
 #: 1 stands for a span.
 HELPER = -1
+#: Per tensor and step: the gradient's address, the index of its numbers, the address of a learning
+#: rate that lives on the device.
+STEP_FIELDS = 3
 #: Per item: four sums, rows that failed the test, rows not updated yet.
 SLOT_FIELDS = 6
 #: Per shared tensor: items arrived, next item to finish, state, and one that is only for fences.

@@ -10,8 +10,14 @@ namespace py = pybind11;
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "Native kernels of adamp_fused.";
   module.attr("torch_version") = ADAMP_FUSED_TORCH_VERSION;
-  module.def("executors", [] { return std::vector<std::string>{"cpu"}; },
-             "Names of the executors that this build contains.");
+#if defined(ADAMP_FUSED_WITH_CUDA)
+  module.attr("cuda_archs") = ADAMP_FUSED_CUDA_ARCHS;
+  const std::vector<std::string> executors = {"cuda", "cpu"};
+#else
+  module.attr("cuda_archs") = "";
+  const std::vector<std::string> executors = {"cpu"};
+#endif
+  module.attr("executors") = executors;
   module.def("cpu_capability", &adamp::cpu_capability,
              "The instruction set that the CPU kernels use on this processor.");
   py::class_<adamp::Plan>(module, "Plan",

@@ -1,6 +1,9 @@
 #include "plan.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/python_variable.h>
 
 #include <cmath>
@@ -128,9 +131,25 @@ void run_on_team(int64_t threads, const std::function<void()>& body) {
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) { body(); });
 }
 
+void* current_stream(at::Device device) {
+  if (device.is_cpu()) return nullptr;
+  return c10::impl::VirtualGuardImpl(device.type()).getStream(device).native_handle();
+}
+
 std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
-                                        std::vector<TensorInfo> tensors) {
+                                        std::vector<TensorInfo> tensors,
+                                        [[maybe_unused]] at::Device device) {
   if (name == "cpu") return make_cpu_executor(method, std::move(tensors), run_on_team);
+#if defined(ADAMP_FUSED_WITH_CUDA)
+  if (name == "cuda") {
+    const Allocate allocate = [device](int64_t bytes) {
+      const auto options = at::TensorOptions().dtype(at::kByte).device(device);
+      auto memory = std::make_shared<at::Tensor>(at::empty({bytes}, options));
+      return std::shared_ptr<void>(memory, memory->data_ptr());
+    };
+    return make_cuda_executor(method, std::move(tensors), allocate, current_stream(device));
+  }
+#endif
   throw std::invalid_argument("this build has no executor named '" + name + "'");
 }
 
@@ -187,7 +206,10 @@ Plan::Plan(const std::string& method, const std::string& executor, const py::lis
     entry_of[entry.param.object.ptr()] = static_cast<int64_t>(entries_.size());
     entries_.push_back(std::move(entry));
   }
-  executor_ = make_executor(executor, method_, std::move(infos));
+  if (!entries_.empty()) device_ = entries_[0].param.tensor.device();
+  lr_on_device_ = executor == "cuda";
+  const c10::OptionalDeviceGuard guard(device_);
+  executor_ = make_executor(executor, method_, std::move(infos), device_);
 
   size_t covered = 0;
   for (const py::handle group : groups) {
@@ -232,6 +254,19 @@ bool Plan::same_state(const py::dict& state) const {
   return true;
 }
 
+// A learning rate that lives on the device is read there: asking for its value would wait.
+bool Plan::read_lr(PyObject* group, Hyper& h) const {
+  PyObject* object = PyDict_GetItem(group, names().lr);
+  if (lr_on_device_ && object != nullptr && THPVariable_Check(object)) {
+    const at::Tensor& lr = THPVariable_Unpack(object);
+    if (lr.device() == device_ && lr.scalar_type() == at::kFloat && lr.numel() == 1) {
+      h.device_lr = lr.const_data_ptr<float>();
+      return true;
+    }
+  }
+  return read_number(group, names().lr, h.lr);
+}
+
 bool Plan::read_options(const py::list& groups) {
   if (PyList_GET_SIZE(groups.ptr()) != static_cast<Py_ssize_t>(group_options_.size())) return false;
   const Names& n = names();
@@ -244,7 +279,7 @@ bool Plan::read_options(const py::list& groups) {
     const bool ok =
         projection != nullptr &&
         PyObject_RichCompareBool(projection, projections_[i].ptr(), Py_EQ) == 1 &&
-        read_number(group, n.lr, h.lr) && read_number(group, n.eps, h.eps) &&
+        read_lr(group, h) && read_number(group, n.eps, h.eps) &&
         read_number(group, n.weight_decay, h.weight_decay) &&
         read_number(group, n.delta, h.delta) && read_number(group, n.wd_ratio, h.wd_ratio) &&
         read_flag(group, n.nesterov, h.nesterov) && read_flag(group, n.maximize, h.maximize) &&
@@ -271,10 +306,7 @@ bool Plan::read_grads(const py::list& groups) {
       const at::Tensor& grad = param.grad();
       if (listed[j].entry < 0) {
         // Of another device, or without a gradient until now.
-        if (grad.defined() && !entries_.empty() &&
-            param.device() == entries_[0].param.tensor.device()) {
-          return false;
-        }
+        if (grad.defined() && param.device() == device_) return false;
         continue;
       }
       Entry& entry = entries_[listed[j].entry];
@@ -300,9 +332,11 @@ void Plan::run() {
     }
   }
   {
+    const c10::OptionalDeviceGuard guard(device_);
+    void* stream = current_stream(device_);
     py::gil_scoped_release release;
     executor_->run({grads_.data(), hyper_indices_.data(), hypers_.data(),
-                    static_cast<int64_t>(hypers_.size()), at::get_num_threads()});
+                    static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream});
   }
   // A gradient belongs to the user: zero_grad must be able to free it.
   for (Entry& entry : entries_) entry.grad = at::Tensor();

@@ -47,6 +47,7 @@ class Plan {
 
  private:
   bool same_state(const pybind11::dict& state) const;
+  bool read_lr(PyObject* group, Hyper& h) const;
   bool read_options(const pybind11::list& groups);
   bool read_grads(const pybind11::list& groups);
   void count_steps();
@@ -54,6 +55,8 @@ class Plan {
   Method method_;
   std::vector<Entry> entries_;
   bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
+  at::Device device_ = at::kCPU;
+  bool lr_on_device_ = false;
   std::unique_ptr<Executor> executor_;
 
   // What refresh() compares with: every parameter of every group (entry or -1), and the state's entries.

@@ -47,7 +47,8 @@ struct StepInputs {
   const int32_t* hyper_indices;  // into hypers
   const Hyper* hypers;
   int64_t n_hypers;
-  int64_t threads;  // the most that a step on the CPU may use
+  int64_t threads;  // CPU: the most that the step may use
+  void* stream;     // CUDA: the cudaStream_t to launch on
 };
 
 // One way to perform the planned step. Made once for a list of tensors; run() at every step.
@@ -61,7 +62,12 @@ using Team = std::function<void(int64_t threads, const std::function<void()>& bo
 std::unique_ptr<Executor> make_cpu_executor(Method method, std::vector<TensorInfo> tensors,
                                             Team team);
 
-inline int64_t size_of(DType dtype) {
+// Memory of the tensors' device, freed with the last copy of the pointer.
+using Allocate = std::function<std::shared_ptr<void>(int64_t bytes)>;
+std::unique_ptr<Executor> make_cuda_executor(Method method, std::vector<TensorInfo> tensors,
+                                             const Allocate& allocate, void* stream);
+
+constexpr int64_t size_of(DType dtype) {
   return dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2;
 }
 

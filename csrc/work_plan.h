@@ -21,13 +21,13 @@ struct TensorItems {
   int64_t first, count;  // into the list of items; its slots are numbered alike
 };
 
-// Appends the items of one tensor, of at most `item_size` elements each (whole rows may not be split
-// below one row unless the row itself is longer than that).
-inline TensorItems append_items(
-    std::vector<Item>& items, const TensorInfo& tensor, int32_t index, int64_t item_size) {
+// Appends the items of one tensor, of at most `item_size` elements and `max_rows` rows each.
+inline TensorItems append_items(std::vector<Item>& items, const TensorInfo& tensor, int32_t index,
+                                int64_t item_size, int64_t max_rows) {
   const int64_t first = static_cast<int64_t>(items.size());
   const bool split_rows = tensor.cols > item_size;
-  const int64_t rows_each = split_rows ? 1 : std::max<int64_t>(1, item_size / std::max<int64_t>(1, tensor.cols));
+  const int64_t rows_each =
+      split_rows ? 1 : std::clamp<int64_t>(item_size / std::max<int64_t>(1, tensor.cols), 1, max_rows);
   const int64_t cols_each = split_rows ? item_size : tensor.cols;
   if (tensor.rows * tensor.cols > 0) {
     for (int64_t row = 0; row < tensor.rows; row += rows_each) {

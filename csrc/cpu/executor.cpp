@@ -1,13 +1,12 @@
 // The CPU step: one parallel region over all tensors, work items taken by whoever is free.
 //
-// A tensor's items update their moments and add up their sums; whoever finishes the last one decides.
-// To visit memory once, rows are updated before that decision wherever the outcome can be foreseen: it is
-// fixed, or it is the tensor's last outcome (the state `view`), which hardly ever changes. Only where that
-// turns out wrong, or nothing was foreseen, is a tensor walked again ("finished"), by all threads.
+// A tensor's items update their moments, add up their sums, and update what early.h allows; whoever
+// completes the last one decides; what is left is finished by all threads.
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
 
+#include "../early.h"
 #include "../work_plan.h"
 #include "row_loops.h"
 
@@ -17,13 +16,6 @@ namespace {
 // 16 bytes an element (p, g, m, v): an item stays in a 1 MiB L2 cache between two visits of a row, and is
 // short (about 20 us) against a step, so that threads finish together.
 constexpr int64_t kItemElements = 16384;
-
-// What is done to rows before their tensor is decided.
-enum class Early {
-  kAllRows,      // plain update, in the same sweep as the sums
-  kChannelRows,  // projected update as soon as the row's own sums are known
-  kNone,
-};
 
 struct RowRecord {
   double pp, pu;
@@ -65,7 +57,7 @@ class CpuExecutor : public Executor {
     for (int32_t t : largest_first) {
       Tensor& tensor = tensors_[t];
       tensor.info = infos[t];
-      tensor.items = append_items(items_, infos[t], t, kItemElements);
+      tensor.items = append_items(items_, infos[t], t, kItemElements, kItemElements);
       tensor.loops = row_loops(method, infos[t].dtype);
       tensor.rows_are_split = tensor.items.count > infos[t].rows;
       tensor.first_record = n_records;
@@ -87,7 +79,10 @@ class CpuExecutor : public Executor {
       Tensor& tensor = tensors_[t];
       tensor.grad = inputs.grads[t];
       tensor.scalars = &scalars_[inputs.hyper_indices[t]];
-      tensor.early = foresee(tensor);
+      const TensorInfo& info = tensor.info;
+      const View last = info.view == nullptr ? View::kNone : static_cast<View>(*info.view);
+      tensor.early = foresee(info.projection, info.dtype, tensor.items.count == 1,
+                             tensor.rows_are_split, last, tensor.scalars->in_double);
       surely_unfinished_ += is_surely_unfinished(tensor);
     }
     next_item_ = 0;
@@ -100,22 +95,6 @@ class CpuExecutor : public Executor {
   }
 
  private:
-  static Early foresee(const Tensor& tensor) {
-    const TensorInfo& info = tensor.info;
-    switch (info.projection) {
-      case Projection::kOff: return Early::kAllRows;
-      case Projection::kLayer: return Early::kNone;
-      case Projection::kChannel: return tensor.rows_are_split ? Early::kNone : Early::kChannelRows;
-      default: break;
-    }
-    // A tensor of one item is decided while it is in cache. Half precision cannot take an update back.
-    if (tensor.items.count <= 1 || size_of(info.dtype) < 4) return Early::kNone;
-    const View last = static_cast<View>(*info.view);
-    if (last == View::kChannel && !tensor.rows_are_split) return Early::kChannelRows;
-    if (last == View::kNone && can_undo(plain_update(tensor.scalars->in_double))) return Early::kAllRows;
-    return Early::kNone;
-  }
-
   static bool is_surely_unfinished(const Tensor& tensor) {
     return tensor.grad != nullptr && tensor.early == Early::kNone && tensor.items.count > 1;
   }
@@ -170,11 +149,10 @@ class CpuExecutor : public Executor {
       if (tensor.rows_are_split) continue;
       const bool passes = projection != Projection::kAuto ||
                           cosine_below(sums, static_cast<double>(count), h);
-      bool updated = tensor.early == Early::kAllRows;
-      if (tensor.early == Early::kChannelRows) {
-        const RowUpdate<double> update = projected_update(sums.pp, sums.pu, h);
-        updated = projection == Projection::kChannel || (passes && can_undo(update));
-        if (updated) tensor.loops.apply(span, scalars, update, nullptr);
+      const RowUpdate<double> channel = projected_update(sums.pp, sums.pu, h);
+      const bool updated = updates_early(tensor.early, projection, passes, channel);
+      if (updated && tensor.early == Early::kChannelRows) {
+        tensor.loops.apply(span, scalars, channel, nullptr);
       }
       records_[tensor.first_record + row] = {sums.pp, sums.pu, updated};
       slot.failed_rows += !passes;
@@ -209,7 +187,7 @@ class CpuExecutor : public Executor {
     } else {
       tensor.outcome = info.projection == Projection::kChannel ? View::kChannel : View::kLayer;
     }
-    const bool settled = all.pending_rows == 0 && foreseen(tensor);
+    const bool settled = all.pending_rows == 0 && foreseen(tensor.early, tensor.outcome);
     if (tensor.items.count == 1) {
       if (!settled) finish(items_[tensor.items.first]);
       return;
@@ -239,12 +217,6 @@ class CpuExecutor : public Executor {
     }
   }
 
-  // Whether what was done early is what the outcome asks for.
-  static bool foreseen(const Tensor& tensor) {
-    return (tensor.early == Early::kAllRows && tensor.outcome == View::kNone) ||
-           (tensor.early == Early::kChannelRows && tensor.outcome == View::kChannel);
-  }
-
   // Takes one item of a tensor that waits to be finished; false if another thread took the last one.
   bool finish_one() {
     int64_t i;
@@ -264,7 +236,7 @@ class CpuExecutor : public Executor {
     Tensor& tensor = tensors_[item.tensor];
     const ScalarPair& scalars = *tensor.scalars;
     const Scalars<double>& h = scalars.in_double;
-    const bool row_done = foreseen(tensor);
+    const bool row_done = foreseen(tensor.early, tensor.outcome);
     for (int64_t row = item.row_begin; row < item.row_end; ++row) {
       const RowRecord& record = records_[tensor.first_record + row];
       if (record.updated && row_done) continue;

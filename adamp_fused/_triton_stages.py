@@ -1,0 +1,264 @@
+"""The stages of a step on Triton blocks: load, accumulate, decide, apply, and take back.
+
+Mathematics: ``_formulas``, compiled from the very functions the reference backend runs. ``w`` is the
+:class:`Weight` of the program's tensor and ``n`` its :class:`Numbers`; addresses are int64, since they
+come out of a table.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+# No `from __future__ import annotations`: Triton reads the annotations below.
+
+from types import FunctionType
+
+import triton
+import triton.language as tl
+
+from adamp_fused import _formulas, _triton_tables
+from adamp_fused._triton_tables import Numbers, Weight
+
+
+def device(function):
+    """``triton.jit`` for what kernels call.
+
+    Triton's interpreter sets up ``tl`` anew at each such call, which takes most of its time; the kernel
+    has set it up already, so there the rewritten function itself is called.
+    """
+    compiled = triton.jit(function)
+    return compiled if isinstance(compiled, triton.JITFunction) else compiled.rewrite()
+
+
+def _formula(function):
+    """A formula for use in kernels; Triton's interpreter looks for ``tl`` among its globals."""
+    own = FunctionType(function.__code__, {**function.__globals__, "tl": tl}, function.__name__)
+    own.__module__ = function.__module__
+    return device(own)
+
+
+moving_average = _formula(_formulas.moving_average)
+adam_perturb = _formula(_formulas.adam_perturb)
+cosine_below = _formula(_formulas.cosine_below)
+radial_coefficient = _formula(_formulas.radial_coefficient)
+shrinkage = _formula(_formulas.shrinkage)
+apply_update = _formula(_formulas.apply_update)
+recover_weight = _formula(_formulas.recover_weight)
+
+NONE = tl.constexpr(_triton_tables.OFF)
+CHANNEL = tl.constexpr(_triton_tables.CHANNEL)
+LAYER = tl.constexpr(_triton_tables.LAYER)
+AUTO = tl.constexpr(_triton_tables.AUTO)
+#: In the place of an outcome: no row is updated before the tensor is decided.
+HOLD = tl.constexpr(3)
+#: In the place of an applied shrinkage: not applied. Only shrinkages up to ``REVERSIBLE`` are applied
+#: on speculation; taking a larger one back would lose accuracy.
+DEFERRED = tl.constexpr(2.0)
+REVERSIBLE = tl.constexpr(0.5)
+
+WEIGHT_FIELDS = tl.constexpr(len(Weight._fields))
+STEP_FIELDS = tl.constexpr(_triton_tables.STEP_FIELDS)
+
+
+@device
+def load_weight(weights, index):
+    """Row ``index`` of the table of tensors."""
+    at = weights + index * WEIGHT_FIELDS
+    return Weight(
+        p=tl.load(at),
+        m=tl.load(at + 1),
+        v=tl.load(at + 2),
+        view=tl.load(at + 3),
+        rows=tl.load(at + 4),
+        cols=tl.load(at + 5),
+        spans=tl.load(at + 6),
+        item_rows=tl.load(at + 7),
+        items=tl.load(at + 8),
+        helpers=tl.load(at + 9),
+        mode=tl.load(at + 10),
+        shared=tl.load(at + 11),
+        aligned=tl.load(at + 12),
+        scratch=tl.load(at + 13),
+        words=tl.load(at + 14),
+        channel_root=tl.load(at + 15).to(tl.float64, bitcast=True),
+        layer_root=tl.load(at + 16).to(tl.float64, bitcast=True),
+    )
+
+
+@device
+def load_numbers(step_table, index, REAL: tl.constexpr):
+    """The numbers of tensor ``index`` at this step, in the type of the arithmetic."""
+    own = step_table + index * STEP_FIELDS
+    at = (step_table + tl.load(own + 1)).to(tl.pointer_type(tl.float64))
+    lr_address = tl.load(own + 2)
+    # Products in float64, as on the host: a learning rate on the device must not cost accuracy.
+    lr = tl.load(lr_address.to(tl.pointer_type(REAL)), mask=lr_address != 0, other=1.0)
+    lr = lr.to(tl.float64)
+    return Numbers(
+        decay1=tl.load(at).to(REAL),
+        gain1=tl.load(at + 1).to(REAL),
+        decay2=tl.load(at + 2).to(REAL),
+        gain2=tl.load(at + 3).to(REAL),
+        inv_root_bias_correction2=tl.load(at + 4).to(REAL),
+        step_size=(tl.load(at + 5) * lr).to(REAL),
+        decay=(tl.load(at + 6) * lr).to(REAL),
+        eps=tl.load(at + 7).to(REAL),
+        delta=tl.load(at + 8),
+        wd_ratio=tl.load(at + 9).to(REAL),
+        sign=tl.load(at + 10).to(REAL),
+        nesterov=tl.load(at + 11) != 0,
+        project_buffer=tl.load(at + 12) != 0,
+    )
+
+
+@device
+def pointer(base, start, offset, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """Pointers to elements ``start + offset`` of the tensor at ``base``; ``start`` is int64."""
+    at = (base + start * (DTYPE.primitive_bitwidth // 8)).to(tl.pointer_type(DTYPE))
+    if ALIGNED:
+        # What came out of a table is not known to be aligned, and would be read 4 bytes at a time.
+        at = tl.multiple_of(at, 16)
+    return at + offset
+
+
+@device
+def whole_vectors(count, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """``count``, which is known to be a multiple of a 16-byte vector if ALIGNED, provably so."""
+    if ALIGNED:
+        vector: tl.constexpr = 128 // DTYPE.primitive_bitwidth
+        count = count // vector * vector
+    return count
+
+
+@device
+def load_real(base, start, offset, inside, like, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """Elements of a tensor in the type of the arithmetic, which is that of ``like``.
+
+    Not through L1: a helper may read what another multiprocessor has just written.
+    """
+    at = pointer(base, start, offset, DTYPE, ALIGNED)
+    return tl.load(at, mask=inside, other=0.0, cache_modifier=".cg").to(like.dtype)
+
+
+@device
+def store_real(base, start, offset, inside, value, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """Round to storage, once."""
+    tl.store(pointer(base, start, offset, DTYPE, ALIGNED), value.to(DTYPE), mask=inside)
+
+
+@device
+def root(x):
+    """Square root, correctly rounded: the default of float32 is an approximation."""
+    if x.dtype == tl.float64:
+        return tl.sqrt(x)
+    else:
+        return tl.sqrt_rn(x)
+
+
+@device
+def perturb(m, v, g, n, ADAM: tl.constexpr):
+    """``u`` from the moments as stored."""
+    if ADAM:
+        m = tl.where(n.nesterov, moving_average(m, g, n.decay1, n.gain1), m)
+        return adam_perturb(m, root(v), n.inv_root_bias_correction2, n.eps)
+    else:
+        return tl.where(n.nesterov, moving_average(m, g, n.decay1, 1), m)
+
+
+@device
+def accumulate(
+    w, grad, n, start, offset, inside, ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr
+):
+    """Read a block and move its moments: ``p, g, u, m``, of which m is not stored yet.
+
+    The moments are rounded to storage before they enter ``u``, so that whoever comes back to this
+    block computes the same.
+    """
+    p = load_real(w.p, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    g = n.sign * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    m = moving_average(m, g, n.decay1, n.gain1).to(DTYPE).to(n.eps.dtype)
+    v = m
+    if ADAM:
+        v = load_real(w.v, start, offset, inside, n.eps, DTYPE, ALIGNED)
+        v = moving_average(v, g * g, n.decay2, n.gain2).to(DTYPE).to(n.eps.dtype)
+        store_real(w.v, start, offset, inside, v, DTYPE, ALIGNED)
+    # Past the end 0/0 is possible: without eps.
+    return p, g, tl.where(inside, perturb(m, v, g, n, ADAM), 0.0), m
+
+
+@device
+def row_passes(pp, gg, pg, row_root, n):
+    """1 where rows with these sums pass the cosine test, else 0; ``row_root`` is 1/sqrt(length)."""
+    norm_p, norm_g = root(pp), root(gg)
+    # Clamped so that a NaN stays one.
+    norm_p = tl.where(norm_p < n.eps, n.eps, norm_p)
+    norm_g = tl.where(norm_g < n.eps, n.eps, norm_g)
+    below = cosine_below(pg, norm_p, norm_g, (n.delta * row_root).to(n.eps.dtype))
+    return below.to(tl.int32)
+
+
+@device
+def decide(w, n, pp, gg, pg, pu, failed_rows):
+    """The outcome of a tensor from its totals, and the radial coefficient of the layer view."""
+    layer = row_passes(pp, gg, pg, w.layer_root, n)
+    tested = tl.where(failed_rows == 0, CHANNEL, tl.where(layer != 0, LAYER, NONE))
+    # A mode other than AUTO is its own outcome.
+    outcome = tl.where(w.mode == AUTO, tested, w.mode).to(tl.int32)
+    return outcome, radial_coefficient(pu, root(pp), n.eps)
+
+
+@device
+def coefficients(outcome, row_radial, layer_radial, n):
+    """Radial coefficient and shrinkage of rows under an outcome."""
+    radial = tl.where(outcome == CHANNEL, row_radial, tl.where(outcome == LAYER, layer_radial, 0.0))
+    projected = shrinkage(n.decay * n.wd_ratio, n.step_size, radial)
+    return radial, tl.where(outcome == NONE, n.decay, projected)
+
+
+@device
+def prediction(w, DTYPE: tl.constexpr):
+    """The outcome to update rows under before a shared tensor is decided.
+
+    Its last one, where the sums of a row suffice for it. Weights of 2 bytes are never updated on
+    speculation: what they were cannot be recovered from so few digits.
+    """
+    speculate = (w.mode == AUTO) & (DTYPE.primitive_bitwidth >= 32)
+    view = tl.load(w.view.to(tl.pointer_type(tl.int32)), mask=speculate, other=HOLD)
+    return tl.where((view == NONE) | (view == CHANNEL), view, HOLD)
+
+
+@device
+def revisit(
+    w, grad, n, start, offset, inside, todo, outcome, radial, shrink, undo_radial, undo_shrink,
+    ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
+):  # fmt: skip
+    """Come back to a block whose moments are stored, and bring its rows ``todo`` to ``outcome``.
+
+    What was applied to them on speculation, ``undo_radial`` and ``undo_shrink``, is taken back first
+    (DEFERRED: nothing was).
+    """
+    p = load_real(w.p, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    g, v = m, m
+    if n.nesterov:
+        g = n.sign * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    if ADAM:
+        v = load_real(w.v, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    u = perturb(m, v, g, n, ADAM)
+    applied = undo_shrink != DEFERRED
+    undo_decay = undo_shrink
+    if n.project_buffer:
+        # What was read for u is u - k*p then; with that, the weight was changed by the decay alone.
+        undo_decay += n.step_size * undo_radial
+    p_old = tl.where(applied, recover_weight(p, u, undo_decay, n.step_size), p)
+    if n.project_buffer:
+        u = tl.where(applied, u + undo_radial * p_old, u)
+    p = tl.where(todo, apply_update(p_old, u, shrink, n.step_size), p)
+    store_real(w.p, start, offset, inside, p, DTYPE, ALIGNED)
+    if n.project_buffer:
+        m = tl.where(todo, project_buffer(u, p_old, radial, outcome), m)
+        store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
+
+
+@device
+def project_buffer(u, p, radial, outcome):
+    """What SGDP leaves in a momentum buffer that follows the projection."""
+    return tl.where(outcome == NONE, u, u - radial * p)

@@ -1,0 +1,111 @@
+// Everything the kernels ask of the machine: indices, barriers, shuffles, atomics, wide accesses.
+//
+// The kernels use nothing of CUDA but what stands here, so that the same device code also runs on a CPU:
+// the tests put a header of their own in this one's place (ADAMP_DEVICE_HEADER).
+#pragma once
+
+#if defined(ADAMP_DEVICE_HEADER)
+#include ADAMP_DEVICE_HEADER
+#else
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#define ADAMP_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
+#define ADAMP_KERNEL_PARAM const __grid_constant__
+#define ADAMP_DEVICE __device__ __forceinline__
+
+namespace adamp {
+
+using BFloat16 = __nv_bfloat16;
+using Float16 = __half;
+
+constexpr int kWarpSize = 32;
+
+ADAMP_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+ADAMP_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
+
+// Of the launch's dynamic shared memory; 16-byte aligned.
+ADAMP_DEVICE unsigned char* shared_memory() {
+  extern __shared__ __align__(16) unsigned char bytes[];
+  return bytes;
+}
+
+// Barrier of all threads of the block; orders their shared and global memory accesses.
+ADAMP_DEVICE void sync_block() { __syncthreads(); }
+
+// The value of the lane whose index differs by `mask`; all 32 lanes take part.
+template <class T>
+ADAMP_DEVICE T shuffle_xor(T value, int mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+
+// The order of memory: acquire and release pair up as in C++; scope: the device.
+ADAMP_DEVICE uint32_t fetch_add_relaxed(uint32_t* at, uint32_t value) { return atomicAdd(at, value); }
+
+ADAMP_DEVICE uint32_t fetch_add_acq_rel(uint32_t* at, uint32_t value) {
+  uint32_t old;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+               : "=r"(old)
+               : "l"(at), "r"(value)
+               : "memory");
+  return old;
+}
+
+ADAMP_DEVICE uint32_t load_acquire(const uint32_t* at) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
+  return value;
+}
+
+ADAMP_DEVICE void store_release(uint32_t* at, uint32_t value) {
+  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
+}
+
+// Plain accesses to what other blocks write or read; ordered by the acquires and releases around them.
+// Through the second-level cache, the first level not being coherent.
+template <class T>
+ADAMP_DEVICE T load_cross_block(const T* at) {
+  return *static_cast<const volatile T*>(at);
+}
+template <class T>
+ADAMP_DEVICE void store_cross_block(T* at, T value) {
+  *static_cast<volatile T*>(at) = value;
+}
+
+// Called between two looks at a value that another block will change.
+ADAMP_DEVICE void pause_waiting() { __nanosleep(64); }
+
+// Sixteen bytes at once. `at` must be 16-byte aligned.
+struct alignas(16) Wide {
+  uint32_t word[4];
+};
+
+// Data that this step will not read again: first to leave the cache.
+ADAMP_DEVICE Wide load_wide_streaming(const void* at) {
+  const uint4 x = __ldcs(static_cast<const uint4*>(at));
+  return {x.x, x.y, x.z, x.w};
+}
+ADAMP_DEVICE void store_wide_streaming(void* at, const Wide& x) {
+  __stcs(static_cast<uint4*>(at), make_uint4(x.word[0], x.word[1], x.word[2], x.word[3]));
+}
+// Data that this step may read again.
+ADAMP_DEVICE Wide load_wide(const void* at) { return *static_cast<const Wide*>(at); }
+ADAMP_DEVICE void store_wide(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
+
+ADAMP_DEVICE float to_arithmetic(float x) { return x; }
+ADAMP_DEVICE double to_arithmetic(double x) { return x; }
+ADAMP_DEVICE float to_arithmetic(BFloat16 x) { return __bfloat162float(x); }
+ADAMP_DEVICE float to_arithmetic(Float16 x) { return __half2float(x); }
+
+// Round to nearest even.
+ADAMP_DEVICE void to_storage(float x, float& to) { to = x; }
+ADAMP_DEVICE void to_storage(double x, double& to) { to = x; }
+ADAMP_DEVICE void to_storage(float x, BFloat16& to) { to = __float2bfloat16_rn(x); }
+ADAMP_DEVICE void to_storage(float x, Float16& to) { to = __float2half_rn(x); }
+
+}  // namespace adamp
+
+#endif

@@ -1,0 +1,189 @@
+// The host side of the CUDA step: tables made once, one launch per step.
+//
+// No CUDA header: the runtime is behind runtime.h, so that the tests run this file too.
+#include <cstring>
+#include <deque>
+#include <stdexcept>
+
+#include "kernel_args.h"
+#include "runtime.h"
+
+namespace adamp {
+namespace {
+
+// What finishing needs of one tensor between blocks.
+bool needs_finishing(const DeviceTensor& tensor) {
+  const Projection projection = tensor.info.projection;
+  return tensor.item_count > 1 && projection != Projection::kOff &&
+         (projection != Projection::kChannel || tensor.rows_are_split != 0);
+}
+
+class Tables {
+ public:
+  std::vector<DeviceTensor> tensors;
+  std::vector<Item> items;
+  std::vector<Ticket> tickets;
+  int64_t scratch_bytes = 0;
+
+  // `lag`: a tensor's finish tickets follow its last accumulate ticket by as many others, so that whoever
+  // draws one finds the tensor decided, and its data still in the second-level cache.
+  Tables(const std::vector<TensorInfo>& infos, int64_t lag) {
+    for (size_t t = 0; t < infos.size(); ++t) tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
+    // Large tensors first, so that blocks run out of work at about the same time.
+    std::vector<int32_t> order(infos.size());
+    for (size_t t = 0; t < order.size(); ++t) order[t] = static_cast<int32_t>(t);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return tensors[a].item_count > tensors[b].item_count;
+    });
+    std::deque<std::pair<int64_t, int32_t>> to_finish;  // (not before this many tickets, tensor)
+    for (const int32_t t : order) {
+      for (int64_t i = 0; i < tensors[t].item_count; ++i) {
+        tickets.push_back({tensors[t].first_item + i, 1, t, TicketKind::kAccumulate});
+        while (!to_finish.empty() && to_finish.front().first <= n_tickets()) {
+          add_finish_tickets(to_finish.front().second);
+          to_finish.pop_front();
+        }
+      }
+      if (needs_finishing(tensors[t])) to_finish.emplace_back(n_tickets() + lag, t);
+    }
+    for (const auto& entry : to_finish) add_finish_tickets(entry.second);
+    if (tickets.size() > UINT32_MAX / 2) {
+      throw std::length_error("adamp_fused: more than 2^31 work items in one step");
+    }
+  }
+
+ private:
+  int64_t n_tickets() const { return static_cast<int64_t>(tickets.size()); }
+
+  DeviceTensor tensor_of(const TensorInfo& info, int32_t index) {
+    DeviceTensor tensor = {};
+    tensor.info = info;
+    const TensorItems added =
+        append_items(items, info, index, tile_elements(info.dtype), max_rows(info.dtype));
+    tensor.first_item = added.first;
+    tensor.item_count = added.count;
+    tensor.rows_are_split = added.count > info.rows;
+    const auto boundary = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16; };
+    tensor.wide = boundary(info.param) == boundary(info.moment1) &&
+                  (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
+    if (needs_finishing(tensor)) {
+      tensor.finish_tickets =
+          static_cast<int32_t>((added.count + kItemsPerFinish - 1) / kItemsPerFinish);
+      const bool is_double = info.dtype == DType::kFloat64;
+      tensor.slots = reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
+      tensor.records = reserve((info.rows + 1) * (is_double ? sizeof(RowRecord<double>)
+                                                            : sizeof(RowRecord<float>)));
+    }
+    return tensor;
+  }
+
+  int64_t reserve(int64_t bytes) {
+    const int64_t at = scratch_bytes;
+    scratch_bytes += (bytes + 15) / 16 * 16;
+    return at;
+  }
+
+  void add_finish_tickets(int32_t t) {
+    const DeviceTensor& tensor = tensors[t];
+    for (int64_t i = 0; i < tensor.item_count; i += kItemsPerFinish) {
+      const int64_t count = std::min<int64_t>(kItemsPerFinish, tensor.item_count - i);
+      tickets.push_back({tensor.first_item + i, count, t, TicketKind::kFinish});
+    }
+  }
+};
+
+class CudaExecutor : public Executor {
+ public:
+  CudaExecutor(Method method, const std::vector<TensorInfo>& infos, const Allocate& allocate,
+               void* stream)
+      : method_(method), n_tensors_(static_cast<int64_t>(infos.size())) {
+    for (const TensorInfo& info : infos) float_only_ &= info.dtype == DType::kFloat32;
+    resident_ = resident_blocks(method, float_only_);
+    const Tables tables(infos, 2 * resident_);
+    const auto upload = [&](const auto& values) {
+      using Value = typename std::decay_t<decltype(values)>::value_type;
+      memory_.push_back(allocate(static_cast<int64_t>(values.size() * sizeof(Value)) + 1));
+      if (!values.empty()) {
+        device_upload(memory_.back().get(), values.data(), values.size() * sizeof(Value), stream);
+      }
+      return static_cast<Value*>(memory_.back().get());
+    };
+    small_.tensors = upload(tables.tensors);
+    small_.items = upload(tables.items);
+    small_.tickets = upload(tables.tickets);
+    small_.decisions = upload(std::vector<Decision>(infos.size(), Decision{}));
+    small_.next_ticket = upload(std::vector<uint32_t>(1, 0));
+    memory_.push_back(allocate(tables.scratch_bytes + 1));
+    small_.scratch = static_cast<unsigned char*>(memory_.back().get());
+    small_.n_tickets = static_cast<uint32_t>(tables.tickets.size());
+    small_.n_tensors = static_cast<int32_t>(n_tensors_);
+    // Room for as many different options and step counts as there are tensors.
+    const int64_t most = step_values_size(n_tensors_, n_tensors_);
+    if (most > kSmallCapacity) large_ = std::make_unique<KernelArgs<kLargeCapacity>>();
+    if (most > kLargeCapacity) {
+      ring_.reset(make_staging_ring(most));
+      memory_.push_back(allocate(most));
+      device_values_ = static_cast<unsigned char*>(memory_.back().get());
+    }
+  }
+
+  void run(const StepInputs& inputs) override {
+    if (small_.n_tickets == 0) return;
+    const int64_t size = step_values_size(n_tensors_, inputs.n_hypers);
+    small_.n_hypers = static_cast<int32_t>(inputs.n_hypers);
+    small_.step_values = nullptr;
+    if (size <= kSmallCapacity) {
+      fill(small_.inline_values, inputs);
+      launch(small_, inputs.stream);
+    } else if (size <= kLargeCapacity) {
+      std::memcpy(static_cast<void*>(large_.get()), &small_, offsetof(KernelArgs<1>, inline_values));
+      fill(large_->inline_values, inputs);
+      launch(*large_, inputs.stream);
+    } else {
+      fill(static_cast<unsigned char*>(next_staging_buffer(ring_.get())), inputs);
+      upload_staged(ring_.get(), device_values_, size, inputs.stream);
+      small_.step_values = device_values_;
+      launch(small_, inputs.stream);
+    }
+  }
+
+ private:
+  void fill(unsigned char* to, const StepInputs& inputs) const {
+    const auto append = [&to](const void* from, size_t bytes) {
+      std::memcpy(to, from, bytes);
+      to += bytes;
+    };
+    append(inputs.grads, n_tensors_ * sizeof(void*));
+    append(inputs.hypers, inputs.n_hypers * sizeof(Hyper));
+    append(inputs.hyper_indices, n_tensors_ * sizeof(int32_t));
+  }
+
+  template <int kCapacity>
+  void launch(const KernelArgs<kCapacity>& args, void* stream) const {
+    const int blocks = static_cast<int>(std::min<int64_t>(resident_, args.n_tickets));
+    launch_step(method_, float_only_, blocks, args, stream);
+  }
+
+  struct FreeRing {
+    void operator()(StagingRing* ring) const { free_staging_ring(ring); }
+  };
+
+  Method method_;
+  int64_t n_tensors_;
+  bool float_only_ = true;
+  int resident_ = 0;
+  std::vector<std::shared_ptr<void>> memory_;
+  KernelArgs<kSmallCapacity> small_ = {};
+  std::unique_ptr<KernelArgs<kLargeCapacity>> large_;
+  std::unique_ptr<StagingRing, FreeRing> ring_;
+  unsigned char* device_values_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_cuda_executor(Method method, std::vector<TensorInfo> tensors,
+                                             const Allocate& allocate, void* stream) {
+  return std::make_unique<CudaExecutor>(method, tensors, allocate, stream);
+}
+
+}  // namespace adamp

@@ -1,0 +1,96 @@
+// What the host hands to the kernel: tables that stay on the device, and one block of values each step.
+//
+// Included by host code and by device code; no CUDA header, no torch header.
+#pragma once
+
+#include <cstdint>
+
+#include "../early.h"
+#include "../step_args.h"
+#include "../work_plan.h"
+
+namespace adamp {
+
+constexpr int kBlockSize = 384;
+constexpr int kBlocksPerSm = 2;
+
+// Elements of an item. Its p, g and u are kept in shared memory (66 KiB), so that two blocks fit on one
+// SM from compute capability 8.0 on, and one from 8.6; a row of a 512-channel 3x3 convolution fits too.
+constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 2816 : 5632; }
+// Rows of an item: their sums are kept in shared memory too.
+constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
+
+// Items that one finish ticket covers: where nothing is left to do it costs one look at a flag, so a few
+// large ones are cheaper than many small ones.
+constexpr int kItemsPerFinish = 16;
+
+struct DeviceTensor {
+  TensorInfo info;
+  int64_t first_item, item_count;
+  int64_t slots, records;  // offsets in bytes into the scratch memory
+  int32_t finish_tickets;
+  int32_t rows_are_split;
+  int32_t wide;  // p, m and v lie alike against 16-byte boundaries
+};
+
+enum class TicketKind : int32_t { kAccumulate, kFinish };
+
+// One piece of work. Tickets are drawn in order, and a finish ticket waits only for lower ones.
+struct Ticket {
+  int64_t first_item, item_count;  // kAccumulate: one item
+  int32_t tensor;
+  TicketKind kind;
+};
+
+enum Decided : uint32_t { kUndecided = 0, kToFinish = 1, kSettled = 2 };
+
+// How a tensor's blocks agree. The counters are zero between launches; the kernel resets them itself.
+struct Decision {
+  uint32_t arrived;   // items whose sums are known
+  uint32_t failed;    // rows that failed the channel test
+  uint32_t pending;   // rows not updated early
+  uint32_t finished;  // finish tickets done
+  uint32_t decided;   // Decided
+  Early early;
+  View outcome;
+};
+
+// Left by each item: its layer sums, or the sums of its piece of a row.
+template <class S>
+struct Slot {
+  RowSums<S> sums;
+};
+
+// Left by each row, for finishing; the last one, after all rows, holds the sums of the whole tensor.
+template <class S>
+struct RowRecord {
+  S pp, pu;
+  uint32_t updated;
+};
+
+// Values that change each step, laid out as gradients, hypers, hyper indices.
+template <int kCapacity>
+struct KernelArgs {
+  const DeviceTensor* tensors;
+  const Item* items;
+  const Ticket* tickets;
+  Decision* decisions;
+  unsigned char* scratch;
+  uint32_t* next_ticket;
+  uint32_t n_tickets;
+  int32_t n_tensors;
+  int32_t n_hypers;
+  const unsigned char* step_values;  // on the device; null: they are right here
+  alignas(16) unsigned char inline_values[kCapacity];
+};
+
+// Launch parameters hold 4 KiB on every device; the larger form needs a launch of up to 32 KiB.
+constexpr int kSmallCapacity = 3584;
+constexpr int kLargeCapacity = 32128;
+
+inline int64_t step_values_size(int64_t n_tensors, int64_t n_hypers) {
+  return n_tensors * static_cast<int64_t>(sizeof(void*) + sizeof(int32_t)) +
+         n_hypers * static_cast<int64_t>(sizeof(Hyper));
+}
+
+}  // namespace adamp

@@ -1,0 +1,131 @@
+// The CUDA runtime behind runtime.h, and the launch. No torch header: this compiles in seconds.
+#include "runtime.h"
+
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernel.cuh"
+
+namespace adamp {
+namespace {
+
+void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) {
+    throw std::runtime_error(std::string("adamp_fused: ") + what + ": " + cudaGetErrorString(status));
+  }
+}
+
+template <bool kFloatOnly>
+constexpr int shared_bytes() {
+  if (kFloatOnly) return kSharedBytes<float>;
+  return kSharedBytes<double> > kSharedBytes<float> ? kSharedBytes<double> : kSharedBytes<float>;
+}
+
+template <Method kMethod, bool kFloatOnly, int kCapacity>
+void prepare() {
+  check(cudaFuncSetAttribute(step_kernel<kMethod, kFloatOnly, kCapacity>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             shared_bytes<kFloatOnly>()),
+        "this device has too little shared memory for the step kernel");
+}
+
+template <Method kMethod, bool kFloatOnly>
+int resident() {
+  prepare<kMethod, kFloatOnly, kSmallCapacity>();
+  prepare<kMethod, kFloatOnly, kLargeCapacity>();
+  int device = 0, processors = 0, per_processor = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+        "cudaDeviceGetAttribute");
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+            &per_processor, step_kernel<kMethod, kFloatOnly, kLargeCapacity>, kBlockSize,
+            shared_bytes<kFloatOnly>()),
+        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  return processors * per_processor;
+}
+
+template <Method kMethod, bool kFloatOnly, int kCapacity>
+void launch(int blocks, const KernelArgs<kCapacity>& args, cudaStream_t stream) {
+  step_kernel<kMethod, kFloatOnly, kCapacity>
+      <<<blocks, kBlockSize, shared_bytes<kFloatOnly>(), stream>>>(args);
+  check(cudaGetLastError(), "launch of the step kernel");
+}
+
+}  // namespace
+
+void device_upload(void* to, const void* from, size_t bytes, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, on), "cudaMemcpyAsync");
+  check(cudaStreamSynchronize(on), "cudaStreamSynchronize");
+}
+
+class StagingRing {
+ public:
+  explicit StagingRing(size_t bytes) {
+    for (Buffer& buffer : buffers_) {
+      check(cudaMallocHost(&buffer.host, bytes), "cudaMallocHost");
+      check(cudaEventCreateWithFlags(&buffer.copied, cudaEventDisableTiming), "cudaEventCreate");
+    }
+  }
+  ~StagingRing() {
+    for (Buffer& buffer : buffers_) {
+      cudaEventDestroy(buffer.copied);
+      cudaFreeHost(buffer.host);
+    }
+  }
+  void* next() {
+    current_ = (current_ + 1) % kBuffers;
+    check(cudaEventSynchronize(buffers_[current_].copied), "cudaEventSynchronize");
+    return buffers_[current_].host;
+  }
+  void upload(void* to, size_t bytes, cudaStream_t stream) {
+    const Buffer& buffer = buffers_[current_];
+    check(cudaMemcpyAsync(to, buffer.host, bytes, cudaMemcpyHostToDevice, stream),
+          "cudaMemcpyAsync");
+    check(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
+  }
+
+ private:
+  static constexpr int kBuffers = 4;
+  struct Buffer {
+    void* host = nullptr;
+    cudaEvent_t copied = nullptr;
+  };
+  Buffer buffers_[kBuffers];
+  int current_ = 0;
+};
+
+StagingRing* make_staging_ring(size_t bytes_each) { return new StagingRing(bytes_each); }
+void free_staging_ring(StagingRing* ring) { delete ring; }
+void* next_staging_buffer(StagingRing* ring) { return ring->next(); }
+void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream) {
+  ring->upload(to, bytes, static_cast<cudaStream_t>(stream));
+}
+
+int resident_blocks(Method method, bool float_only) {
+  if (method == Method::kAdamP) {
+    return float_only ? resident<Method::kAdamP, true>() : resident<Method::kAdamP, false>();
+  }
+  return float_only ? resident<Method::kSGDP, true>() : resident<Method::kSGDP, false>();
+}
+
+template <int kCapacity>
+void launch_step(Method method, bool float_only, int blocks, const KernelArgs<kCapacity>& args,
+                 void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  if (method == Method::kAdamP) {
+    float_only ? launch<Method::kAdamP, true>(blocks, args, on)
+               : launch<Method::kAdamP, false>(blocks, args, on);
+  } else {
+    float_only ? launch<Method::kSGDP, true>(blocks, args, on)
+               : launch<Method::kSGDP, false>(blocks, args, on);
+  }
+}
+
+template void launch_step(Method, bool, int, const KernelArgs<kSmallCapacity>&, void*);
+template void launch_step(Method, bool, int, const KernelArgs<kLargeCapacity>&, void*);
+
+}  // namespace adamp

@@ -1,0 +1,30 @@
+// What the executor asks of the CUDA runtime; the tests have an implementation on the CPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel_args.h"
+
+namespace adamp {
+
+// Copies from ordinary host memory and waits; for tables that are made once.
+void device_upload(void* to, const void* from, size_t bytes, void* stream);
+
+// A host buffer that the device copies from without anybody waiting.
+class StagingRing;
+StagingRing* make_staging_ring(size_t bytes_each);
+void free_staging_ring(StagingRing* ring);
+// A free buffer of the ring; waits only if the device is several steps behind.
+void* next_staging_buffer(StagingRing* ring);
+// Copies that buffer to `to` on `stream`.
+void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream);
+
+// How many blocks run at a time on the current device.
+int resident_blocks(Method method, bool float_only);
+
+template <int kCapacity>
+void launch_step(Method method, bool float_only, int blocks, const KernelArgs<kCapacity>& args,
+                 void* stream);
+
+}  // namespace adamp
