@@ -15,8 +15,8 @@ from pathlib import Path
 from setuptools import setup
 
 CHOICES = ("auto", "cpu", "cuda", "none")
-# Real machine code for each generation since Ampere, and PTX for what comes after.
-DEFAULT_ARCHS = "8.0 8.6 8.9 9.0 10.0 12.0+PTX"
+# Machine code for each generation since Ampere (8.0 also runs on 8.6 and 8.9), PTX for what comes after.
+DEFAULT_ARCHS = "8.0 9.0 10.0 12.0+PTX"
 
 CPP_FLAGS = ["-O3", "-fno-math-errno", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized"]
 

@@ -26,8 +26,11 @@ def row_strides(param: Tensor) -> tuple[int, ...]:
 
 
 def in_layout(tensor: Tensor, strides: tuple[int, ...]) -> bool:
-    """Whether ``tensor`` is laid out by ``strides``; dimensions of size 1 do not matter."""
-    return tensor.numel() == 0 or _same_strides(tensor, strides)
+    """Whether ``tensor`` lies in memory by ``strides``; dimensions of size 1 do not matter.
+
+    A lazily negated tensor does not: its memory holds the opposite of its values.
+    """
+    return tensor.numel() == 0 or (not tensor.is_neg() and _same_strides(tensor, strides))
 
 
 def _same_strides(tensor: Tensor, strides: tuple[int, ...]) -> bool:

@@ -1,7 +1,8 @@
 """The Triton backend: the whole step in one launch per dtype, without a CUDA or ROCm toolchain.
 
-A plan holds what does not change between steps as tables on the device. A step uploads one small table,
-the gradients' addresses and the numbers of this step, and launches; nothing waits for the device.
+A plan holds what does not change between steps as tables on the device. A step uploads one small
+table, the gradients' addresses and the numbers of this step, and launches; nothing waits for the
+device.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from torch import Tensor
 from adamp_fused import _checks, _triton_tables
 from adamp_fused._backend import Groups, Plan, Slot, State
 from adamp_fused._layout import in_layout, row_strides
-from adamp_fused._triton_tables import Numbers
 
 kernels: ModuleType | None
 try:
-    from adamp_fused import _triton_kernels as kernels  # type: ignore[no-redef]
+    from adamp_fused import _triton_kernels as kernels
 
     missing = ""
 except ImportError as error:
@@ -34,8 +34,8 @@ OPTIONS = (
     *("delta", "wd_ratio", "nesterov", "project_buffer", "maximize"),
 )
 NUM_WARPS = 8
-#: How often a helper looks out for its tensor's decision, at something like a microsecond a look. It
-#: need not see it: that only leaves more to the others.
+#: How often a helper looks out for its tensor's decision, at something like a microsecond a look.
+#: It need not see it: that only leaves more to the others.
 POLLS = 2000
 
 
@@ -56,25 +56,25 @@ class TritonBackend:
             return f"Triton is not installed ({missing}): pip install 'triton>=3.6,<3.10'"
         if device.type == "cpu" and not interpreted():
             return (
-                "Triton runs CPU tensors in its interpreter only, for tests: set TRITON_INTERPRET=1 before "
-                "Triton is imported, or use backend='cpu' or 'reference'"
+                "Triton runs CPU tensors in its interpreter only, for tests: set "
+                "TRITON_INTERPRET=1 before Triton is imported, or use backend='cpu' or 'reference'"
             )
         if device.type == "cuda" and interpreted():
             return (
-                "TRITON_INTERPRET=1 makes Triton run on the CPU, where it cannot follow the addresses of a "
-                "device; unset it"
+                "TRITON_INTERPRET=1 makes Triton run on the CPU, where it cannot follow the "
+                "addresses of a device; unset it"
             )
         if device.type == "cuda" and torch.version.hip is None:
             major, minor = torch.cuda.get_device_capability(device)
             if major < 8:
                 return (
-                    f"the device has compute capability {major}.{minor} and Triton needs 8.0; use "
-                    "backend='reference'"
+                    f"the device has compute capability {major}.{minor} and Triton needs 8.0; "
+                    "use backend='reference'"
                 )
         if capturable:
             return (
-                "the triton backend does not keep `step` on the device yet; use capturable=False, or "
-                "backend='reference'"
+                "the triton backend does not keep `step` on the device yet; use capturable=False, "
+                "or backend='reference'"
             )
         return None
 
@@ -249,43 +249,15 @@ class _Launch:
                     lr_address, lr = on_device[-1].data_ptr(), 1.0
                 index = _triton_tables.STEP_FIELDS * len(self._filled) + len(floats)
                 numbers[key] = (index, lr_address)
-                floats += self._numbers(slot.group, float(lr), count)
+                floats += _triton_tables.numbers(slot.group, self._adam, float(lr), count)
             fields += (slot.grad.data_ptr(), *numbers[key])
         return torch.cat(
             (torch.tensor(fields), torch.tensor(floats, dtype=torch.float64).view(torch.int64))
         ), on_device
 
-    def _numbers(self, group: dict[str, Any], lr: float, count: float) -> Numbers:
-        """The numbers of ``group`` at step ``count``; ``lr`` is 1 where the kernel multiplies by it."""
-        decay = lr * float(group["weight_decay"])
-        if self._adam:
-            beta1, beta2 = (float(beta) for beta in group["betas"])
-            decay1, gain1, decay2, gain2 = beta1, 1 - beta1, beta2, 1 - beta2
-            inv_root_bias_correction2 = (1 - beta2**count) ** -0.5
-            step_size = lr / (1 - beta1**count)
-        else:
-            decay1, gain1 = float(group["momentum"]), 1 - float(group["dampening"])
-            decay2 = gain2 = inv_root_bias_correction2 = 0.0
-            step_size, decay = lr, decay / (1 - decay1)
-        return Numbers(
-            decay1=decay1,
-            gain1=gain1,
-            decay2=decay2,
-            gain2=gain2,
-            inv_root_bias_correction2=inv_root_bias_correction2,
-            step_size=step_size,
-            decay=decay,
-            eps=float(group["eps"]),
-            delta=float(group["delta"]),
-            wd_ratio=float(group["wd_ratio"]),
-            sign=-1.0 if group["maximize"] else 1.0,
-            nesterov=float(bool(group["nesterov"])),
-            project_buffer=float(bool(group.get("project_buffer")) and not group["nesterov"]),
-        )
-
 
 def _wavefronts(device: torch.device) -> tuple[int, int]:
-    """Threads of a program and of a wavefront where each must fence for itself (AMD), else 0 and 1."""
+    """Threads of a program and of a wavefront where each fences for itself (AMD), else 0 and 1."""
     if torch.version.hip is None or device.type != "cuda":
         return 0, 1
     warp = int(torch.cuda.get_device_properties(device).warp_size)
@@ -298,8 +270,8 @@ class _Memory:
     def __init__(self, slot: Slot, moments: tuple[str, ...]) -> None:
         param = slot.param
         self.aligned = False
-        self._shape, self._strides, self._own_strides = param.shape, row_strides(param), param.stride()
-        self._address = param.data_ptr()
+        self._shape, self._address = param.shape, param.data_ptr()
+        self._own_strides, self._strides = param.stride(), row_strides(param)
         self._state = {
             key: (slot.state[key], slot.state[key].data_ptr())
             for key in (*moments, "step", "view")
@@ -307,7 +279,7 @@ class _Memory:
         }
 
     def unchanged(self, slot: Slot, state: dict[str, Tensor] | None) -> bool:
-        """Whether parameter and state are where they were, and the gradient is laid out like them."""
+        """Whether parameter and state are where they were, and the gradient is laid out alike."""
         param = slot.param
         if state is None or param.data_ptr() != self._address or param.shape != self._shape:
             return False

@@ -1,8 +1,8 @@
 """The stages of a step on Triton blocks: load, accumulate, decide, apply, and take back.
 
-Mathematics: ``_formulas``, compiled from the very functions the reference backend runs. ``w`` is the
-:class:`Weight` of the program's tensor and ``n`` its :class:`Numbers`; addresses are int64, since they
-come out of a table.
+Mathematics: ``_formulas``, compiled from the very functions the reference backend runs. ``w`` is
+the :class:`Weight` of the program's tensor and ``n`` its :class:`Numbers`; addresses are int64,
+since they come out of a table.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
@@ -20,8 +20,8 @@ from adamp_fused._triton_tables import Numbers, Weight
 def device(function):
     """``triton.jit`` for what kernels call.
 
-    Triton's interpreter sets up ``tl`` anew at each such call, which takes most of its time; the kernel
-    has set it up already, so there the rewritten function itself is called.
+    Triton's interpreter sets up ``tl`` anew at each such call, which takes most of its time; the
+    kernel has set it up already, so there the rewritten function itself is called.
     """
     compiled = triton.jit(function)
     return compiled if isinstance(compiled, triton.JITFunction) else compiled.rewrite()
@@ -48,8 +48,8 @@ LAYER = tl.constexpr(_triton_tables.LAYER)
 AUTO = tl.constexpr(_triton_tables.AUTO)
 #: In the place of an outcome: no row is updated before the tensor is decided.
 HOLD = tl.constexpr(3)
-#: In the place of an applied shrinkage: not applied. Only shrinkages up to ``REVERSIBLE`` are applied
-#: on speculation; taking a larger one back would lose accuracy.
+#: In the place of an applied shrinkage: not applied. Only shrinkages up to ``REVERSIBLE`` are
+#: applied on speculation; taking a larger one back would lose accuracy.
 DEFERRED = tl.constexpr(2.0)
 REVERSIBLE = tl.constexpr(0.5)
 
@@ -164,8 +164,9 @@ def perturb(m, v, g, n, ADAM: tl.constexpr):
 
 @device
 def accumulate(
-    w, grad, n, start, offset, inside, ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr
-):
+    w, grad, n, start, offset, inside,
+    ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
+):  # fmt: skip
     """Read a block and move its moments: ``p, g, u, m``, of which m is not stored yet.
 
     The moments are rounded to storage before they enter ``u``, so that whoever comes back to this
@@ -232,8 +233,8 @@ def revisit(
 ):  # fmt: skip
     """Come back to a block whose moments are stored, and bring its rows ``todo`` to ``outcome``.
 
-    What was applied to them on speculation, ``undo_radial`` and ``undo_shrink``, is taken back first
-    (DEFERRED: nothing was).
+    What was applied to them on speculation, ``undo_radial`` and ``undo_shrink``, is taken back
+    first (DEFERRED: nothing was).
     """
     p = load_real(w.p, start, offset, inside, n.eps, DTYPE, ALIGNED)
     m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)

@@ -1,9 +1,9 @@
 """The work of one launch as tables: what is known before a gradient is, built once per plan.
 
-A launch is a list of programs. Each takes one item of one tensor: a block of whole rows that fits on
-chip, or a span of one long row. Tensors without a projection are one long row. A tensor whose outcome
-depends on several items is *shared*: its programs meet in a few words of memory and, after them in the
-grid, helpers stand by for what its last program finds left to do (see ``_triton_kernels``).
+A launch is a list of programs. Each takes one item of one tensor: a block of whole rows that fits
+on chip, or a span of one long row. Tensors without a projection are one long row. A tensor whose
+outcome depends on several items is *shared*: its programs meet in a few words of memory and, after
+them in the grid, helpers stand by for what its last program finds left to do (``_triton_kernels``).
 
 Pure host code that needs no Triton; the kernels read the two row types below by field order.
 """
@@ -35,12 +35,12 @@ WIDTHS = (16, 64, 256, 512, 1024, 2048)
 #: One helper stands by for so many items of a tensor: few where speculation nearly always leaves
 #: nothing to do, more where every item is left to do.
 ITEMS_PER_HELPER, DEFERRED_ITEMS_PER_HELPER = 8, 2
-#: Helpers start so many programs after their tensor's last item, by when it is decided: about as many
-#: as a large GPU runs at once.
+#: Helpers start so many programs after their tensor's last item, by when it is decided: about as
+#: many as a large GPU runs at once.
 HELPER_LAG = 1024
 
-#: ``shape`` of a helper in the program table; an item's is ``2 * log2(width) + aligned``, where width
-#: 1 stands for a span.
+#: ``shape`` of a helper in the program table; an item's is ``2 * log2(width) + aligned``, where
+#: width 1 stands for a span.
 HELPER = -1
 #: Per tensor and step: the gradient's address, the index of its numbers, the address of a learning
 #: rate that lives on the device.
@@ -54,10 +54,10 @@ WORDS = 4
 class Weight(NamedTuple):
     """One tensor of a launch, a row of int64 (floats by their bits).
 
-    ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``item_rows`` per item. ``scratch``
-    indexes the launch's scratch: per row a radial coefficient, per row the shrinkage applied, the slots
-    of the items, the layer's radial coefficient. ``channel_root`` and ``layer_root``: 1/sqrt(row length)
-    of both views.
+    ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``item_rows`` per item.
+    ``scratch`` indexes the launch's scratch: per row a radial coefficient, per row the shrinkage
+    applied, the slots of the items, the layer's radial coefficient. ``channel_root`` and
+    ``layer_root``: 1/sqrt(row length) of both views.
     """
 
     p: Any
@@ -82,8 +82,8 @@ class Weight(NamedTuple):
 class Numbers(NamedTuple):
     """The numbers of one group at one step, a row of float64; ``sign`` negates the gradient.
 
-    ``step_size`` and ``decay`` are still to be multiplied by a learning rate that lives on the device.
-    ``project_buffer`` and ``nesterov`` are 0 or 1.
+    ``step_size`` and ``decay`` are still to be multiplied by a learning rate that lives on the
+    device. ``project_buffer`` and ``nesterov`` are 0 or 1.
     """
 
     decay1: Any
@@ -103,7 +103,7 @@ class Numbers(NamedTuple):
 
 @dataclass
 class Tables:
-    """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (programs, 3)."""
+    """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (all, 3)."""
 
     weights: Tensor
     programs: Tensor
@@ -118,7 +118,7 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
     weights: list[Weight] = []
     pieces: list[Tensor] = []
     order: list[Tensor] = []
-    scratch = words = position = 0
+    scratch = words = position = occurring = 0
     for index, slot in enumerate(slots):
         weight, width = _weight(slot, moments, tile, span)
         weights.append(weight._replace(scratch=scratch, words=words))
@@ -129,10 +129,12 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
         shapes = torch.full_like(items, 2 * (width.bit_length() - 1) + weight.aligned)
         if weight.aligned and weight.cols * slot.param.element_size() % 16:
             shapes[-1] -= 1  # The end of a single row: the last vector would reach past it.
+        for shape in (int(shapes[0]), int(shapes[-1])):
+            occurring |= 1 << shape
         helpers = torch.full((weight.helpers,), HELPER)
-        for shape in (shapes, helpers):
-            own = torch.arange(len(shape))
-            pieces.append(torch.stack((torch.full_like(own, index), own, shape), dim=1))
+        for column in (shapes, helpers):
+            own = torch.arange(len(column))
+            pieces.append(torch.stack((torch.full_like(own, index), own, column), dim=1))
         order.append(2 * (position + items))
         position += weight.items
         order.append(torch.full((weight.helpers,), 2 * (position + HELPER_LAG) - 1))
@@ -141,7 +143,7 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
         torch.tensor(weights, dtype=torch.int64),
         programs,
         [bool(weight.aligned) for weight in weights],
-        sum(1 << shape for shape in programs[:, 2].unique().tolist() if shape != HELPER),
+        occurring,
         scratch,
         words,
     )
@@ -161,7 +163,7 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
     shared = items > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
     per_helper = ITEMS_PER_HELPER if mode == AUTO and itemsize > 2 else DEFERRED_ITEMS_PER_HELPER
     m, v = slot.state[moments[0]], slot.state[moments[-1]]
-    # The gradient moves from step to step: a plan is made anew when it comes to lie otherwise.
+    # Gradients move from step to step: a plan is made anew when one comes to lie otherwise.
     tensors = [param, m, v] if slot.grad is None else [param, m, v, slot.grad]
     rows_aligned = cols * itemsize % 16 == 0 or (rows == 1 and width == 1)
     weight = Weight(
@@ -184,6 +186,35 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
         layer_root=_bits(1 / math.sqrt(numel)),
     )
     return weight, width
+
+
+def numbers(group: dict[str, Any], adam: bool, lr: float, count: float) -> Numbers:
+    """The numbers of ``group`` at step ``count``; ``lr`` is 1 where the kernel multiplies by it."""
+    decay = lr * float(group["weight_decay"])
+    if adam:
+        beta1, beta2 = (float(beta) for beta in group["betas"])
+        decay1, gain1, decay2, gain2 = beta1, 1 - beta1, beta2, 1 - beta2
+        inv_root_bias_correction2 = (1 - beta2**count) ** -0.5
+        step_size = lr / (1 - beta1**count)
+    else:
+        decay1, gain1 = float(group["momentum"]), 1 - float(group["dampening"])
+        decay2 = gain2 = inv_root_bias_correction2 = 0.0
+        step_size, decay = lr, decay / (1 - decay1)
+    return Numbers(
+        decay1=decay1,
+        gain1=gain1,
+        decay2=decay2,
+        gain2=gain2,
+        inv_root_bias_correction2=inv_root_bias_correction2,
+        step_size=step_size,
+        decay=decay,
+        eps=float(group["eps"]),
+        delta=float(group["delta"]),
+        wd_ratio=float(group["wd_ratio"]),
+        sign=-1.0 if group["maximize"] else 1.0,
+        nesterov=float(bool(group["nesterov"])),
+        project_buffer=float(bool(group.get("project_buffer")) and not group["nesterov"]),
+    )
 
 
 def _width(cols: int, tile: int) -> int:

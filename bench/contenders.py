@@ -61,9 +61,7 @@ class Skipped:
 
 
 def _adam(optimizer: Callable[..., Optimizer], **options: Any) -> Callable[..., Optimizer]:
-    return lambda params: optimizer(
-        params, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **options
-    )
+    return lambda params: optimizer(params, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **options)
 
 
 def _sgd(optimizer: Callable[..., Optimizer], **options: Any) -> Callable[..., Optimizer]:

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], object]
 
 
 class Sample(NamedTuple):
-    """One step, in seconds: until it was done, until the call returned, and between device events."""
+    """One step in seconds: until it was done, until the call returned, between device events."""
 
     wall: float
     host: float
@@ -31,7 +30,8 @@ def time_step(step: Step, device: torch.device) -> Sample:
         step()
         wall = time.perf_counter() - start
         return Sample(wall, wall, None)
-    before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    before = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    after = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     torch.cuda.synchronize(device)
     before.record()
     start = time.perf_counter()
@@ -69,7 +69,7 @@ def profile_step(step: Step, device: torch.device, steps: int = 3) -> Kernels | 
     launches = copies = waits = 0
     microseconds = 0.0
     for event in recorded.events() or ():
-        if event.device_type == DeviceType.CPU:
+        if event.device_type.name == "CPU":
             waits += event.name in WAITS
         elif event.is_user_annotation or event.name.startswith("Optimizer."):
             continue  # the span of step() as seen on the device: it contains the kernels

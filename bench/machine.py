@@ -58,6 +58,7 @@ def _commit() -> str | None:
 def available_bytes(device: torch.device) -> int:
     """Memory that can be taken on ``device`` now."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
     value = _first_value("/proc/meminfo", "MemAvailable")
     if value is None:  # not Linux: half of what is installed is a careful guess
@@ -79,9 +80,9 @@ def describe(device: torch.device) -> dict[str, str | int | float | None]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": _usable_cores(),
         "threads": torch.get_num_threads(),
-        "memory_gib": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
-        ),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        # Other processes at the start of the run: timings of a busy machine say little.
+        "load": round(os.getloadavg()[0], 2),
         "gpu": torch.cuda.get_device_name(device) if gpu else None,
         "gpu_driver": _run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
         if gpu

@@ -26,12 +26,16 @@ from bench.harness import (
 from bench.workloads import Workload, shrink
 
 WARM_UP = 3
-FEWEST_ROUNDS = 5
+FEWEST_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to measure. A contender that needs more than ``budget`` seconds gets fewer rounds."""
+    """How to measure.
+
+    A contender that would need more than ``budget`` seconds for its rounds gets fewer, and one
+    that has taken twice that stops early.
+    """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
@@ -99,15 +103,20 @@ class Lane:
     def warm_up(self, settings: Settings) -> None:
         """Make the state, compile what compiles late, and find how many rounds are affordable."""
         start = time.perf_counter()
-        for _ in range(WARM_UP):
-            sample = time_step(self.optimizer.step, settings.device)
-            if time.perf_counter() - start > settings.budget / 2:
-                break
-        affordable = max(FEWEST_ROUNDS, int(settings.budget / sample.wall))
+        seconds: list[float] = []
+        # At least two: the first may compile kernels.
+        while len(seconds) < 2 or (
+            len(seconds) < WARM_UP and time.perf_counter() - start < settings.budget / 2
+        ):
+            seconds.append(time_step(self.optimizer.step, settings.device).wall)
+        affordable = max(FEWEST_ROUNDS, int(settings.budget / min(seconds)))
         self.rounds = min(settings.rounds, affordable)
 
-    def due(self, turn: int, turns: int) -> bool:
+    def due(self, turn: int, turns: int, budget: float) -> bool:
         """Whether this lane steps in a turn: its rounds are spread evenly over all turns."""
+        spent = sum(sample.wall for sample in self.samples)
+        if spent > 2 * budget and len(self.samples) >= FEWEST_ROUNDS:
+            return False
         return turn * self.rounds // turns != (turn + 1) * self.rounds // turns
 
     def median(self, kind: str) -> float | None:
@@ -119,8 +128,8 @@ class Lane:
 def pack(members: list[Contender], copy_bytes: int, capacity: float) -> list[list[Contender]]:
     """Divide a family into batches that fit in memory together, each led by the anchor.
 
-    A contender takes one copy of the parameters and its states; all share one copy of gradients,
-    and three more copies are kept free for the temporaries of the unfused optimizers.
+    A contender takes one copy of the parameters and its states. Four more copies are kept free:
+    the gradients that all share, the initial weights, and the unfused optimizers' temporaries.
     """
     anchor = next(member for member in members if member.is_anchor)
     lane = copy_bytes * (1 + anchor.family.states)
@@ -147,17 +156,17 @@ def measure_batch(
             lane.warm_up(settings)
             advance()
         turns = max(lane.rounds for lane in lanes)
-        gc.collect()
-        gc.disable()
         for turn in range(turns):
             gradients.next_step()
+            gc.collect()
+            gc.disable()  # as timeit does
             # The order moves on by one each turn, so that nobody always follows the same one.
             first = turn % len(lanes)
             for lane in lanes[first:] + lanes[:first]:
-                if lane.due(turn, turns):
+                if lane.due(turn, turns, settings.budget):
                     lane.samples.append(time_step(lane.optimizer.step, settings.device))
+            gc.enable()
             advance()
-        gc.enable()
     for lane in lanes:
         lane.kernels = profile_step(lane.optimizer.step, settings.device)
     return lanes
@@ -218,10 +227,9 @@ def measure(
                 for lane in lanes[1 if seen else 0 :]
             ]
             batches += 1
+            # Before the next batch takes memory: optimizers refer to themselves.
             del lanes
-            if settings.device.type == "cuda":
-                torch.cuda.empty_cache()
+            gc.collect()
     return WorkloadResult(
         fitting.name, fitting.title, len(fitting.weights), fitting.numel, rate, batches, rows
     )
-

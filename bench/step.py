@@ -22,15 +22,19 @@ class StepReport:
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
 
 
+UNEVEN = 0.15
+"""Spread of an anchor from which on a table warns."""
+
+
 def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def _cells(row: Row, gpu: bool) -> list[str]:
     cells = [
         row.label,
         _number(row.ms, 3 if row.ms < 10 else 1),
-        "–" if row.spread is None else f"±{row.spread:.1%}",
+        "-" if row.spread is None else f"±{row.spread:.1%}",
         _number(row.ratio),
     ]
     if gpu:
@@ -61,6 +65,8 @@ def show(measured: WorkloadResult, settings: Settings) -> None:
     notes = [describe_rate(measured.rate)]
     if measured.batches > len({row.family for row in measured.rows}):
         notes.append(f"memory was short: {measured.batches} batches, each with its own anchor")
+    uneven = [r.label for r in measured.rows if r.ratio == 1 and (r.spread or 0) > UNEVEN]
+    notes += [f"uneven machine: {label} itself varies, ratios say little" for label in uneven]
     console.table(
         title,
         _columns(gpu),

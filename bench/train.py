@@ -201,7 +201,9 @@ def run(tasks: list[Task], skipped: list[Skipped], device: torch.device, out: Pa
         report.tasks.append(result)
         show(result)
         results.write(out / f"{prefix}-train.json", report)
-        plots.training(dataclasses.asdict(result), out / f"{prefix}-{task.name}.png")
+        plots.training(
+            dataclasses.asdict(result), report.machine, out / f"{prefix}-{task.name}.png"
+        )
     for item in report.skipped:
         console.say(f"  left out: {item.name}: {item.reason}", style="dim")
     console.say(f"  results: {out / f'{prefix}-train.json'}", style="dim")

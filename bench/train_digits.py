@@ -19,7 +19,7 @@ def _block(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
 
 
 class Digits:
-    """scikit-learn's 1,797 digits of 8 × 8 pixels, a fixed 500 of them held out."""
+    """scikit-learn's 1,797 digits of 8 by 8 pixels, a fixed 500 of them held out."""
 
     name = "digits"
     title = "BatchNorm CNN on digits"
@@ -46,7 +46,9 @@ class Digits:
         self._batches = [
             batch.to(device)
             for _ in range(epochs)
-            for batch in torch.randperm(len(train), generator=generator).split(BATCH)[:per_epoch]
+            for batch in torch.randperm(len(train), generator=generator)[: per_epoch * BATCH].view(
+                per_epoch, BATCH
+            )
         ]
         self._device = device
         self.steps = len(self._batches)

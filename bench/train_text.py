@@ -10,7 +10,7 @@ SEED = 0
 WIDTH = 128
 LAYERS = 3
 HEADS = 4
-CONTEXT = 96
+CONTEXT = 64
 BATCH = 16
 HELD_OUT = 0.1
 TEST_BATCHES = 8
@@ -30,7 +30,7 @@ class Block(nn.Module):
         """x: (batch, length, WIDTH)."""
         batch, length, _ = x.shape
         heads = self.qkv(self.norm1(x)).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*heads.unbind(0), is_causal=True)
+        mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, WIDTH))
         widened: Tensor = self.narrow(F.gelu(self.widen(self.norm2(x))))
         return x + widened
@@ -66,7 +66,7 @@ class Text:
     lr = 2e-3
     weight_decay = 1e-2
 
-    def __init__(self, device: torch.device, steps: int = 300) -> None:
+    def __init__(self, device: torch.device, steps: int = 500) -> None:
         """Encode and split the text, and fix the batches of all steps."""
         from pydoc_data.topics import topics
 

@@ -134,7 +134,7 @@ def shrink(workload: Workload, most: int) -> Workload | None:
 
 def uniform(count: int, *shape: int) -> Workload:
     """``count`` tensors of one shape."""
-    size = " × ".join(map(str, shape))
+    size = " x ".join(map(str, shape))
     name = f"{count}x" + "x".join(map(str, shape)) if count > 1 else "x".join(map(str, shape))
     title = f"{count:,} tensors of {size}" if count > 1 else f"one tensor of {size}"
     return Workload(name, title, "synthetic", (Weight(shape),) * count)
@@ -169,7 +169,7 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "4096x4096": lambda: uniform(1, 4096, 4096),
 }
 
-GPU_ONLY = {"llama-1.3b": "takes 20 GB and minutes on a CPU; ask for it with --workloads llama-1.3b"}
+GPU_ONLY = {"llama-1.3b": "too large for a quick CPU run; ask with --workloads llama-1.3b"}
 """Workloads that a CPU run leaves out unless they are asked for by name, and why."""
 
 EXPECTED: dict[str, tuple[int, int]] = {

@@ -1,8 +1,8 @@
 // What is done to rows before their tensor is decided, so that memory is visited once.
 //
-// The outcome is foreseen: it is fixed by the option `projection`, or it is the tensor's last outcome (the
-// state `view`), which hardly ever changes. Where that turns out wrong, or nothing was foreseen, a tensor
-// is walked again once it is decided ("finished").
+// The outcome is foreseen: it is fixed by the option `projection`, or it is the tensor's last
+// outcome (the state `view`), which hardly ever changes. Where that turns out wrong, or nothing was
+// foreseen, a tensor is walked again once it is decided ("finished").
 #pragma once
 
 #include "formulas.h"
@@ -22,10 +22,14 @@ template <class S>
 ADAMP_FN Early foresee(Projection projection, DType dtype, bool one_item, bool rows_are_split,
                        View last, const Scalars<S>& h) {
   switch (projection) {
-    case Projection::kOff: return Early::kAllRows;
-    case Projection::kLayer: return Early::kNone;
-    case Projection::kChannel: return rows_are_split ? Early::kNone : Early::kChannelRows;
-    default: break;
+    case Projection::kOff:
+      return Early::kAllRows;
+    case Projection::kLayer:
+      return Early::kNone;
+    case Projection::kChannel:
+      return rows_are_split ? Early::kNone : Early::kChannelRows;
+    default:
+      break;
   }
   // An update rounded to half precision cannot be taken back.
   if (one_item || size_of(dtype) < 4) return Early::kNone;

@@ -1,14 +1,14 @@
 // The mathematics of AdamP and SGDP in C++ and CUDA, once for every kernel.
 //
 // Source: Heo et al., "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant
-// Weights", ICLR 2021, with the constants of the official package. adamp_fused/_formulas.py states the
-// same lines for Python.
+// Weights", ICLR 2021, with the constants of the official package. adamp_fused/_formulas.py states
+// the same lines for Python.
 //
-// T is a scalar or a vector of lanes, S the scalar type of the arithmetic (float or double). Nothing
-// here knows of memory, threads or tensors; no torch header, no CUDA header.
+// T is a scalar or a vector of lanes, S the scalar type of the arithmetic (float or double).
+// Nothing here knows of memory, threads or tensors; no torch header, no CUDA header.
 //
-// Symbols: p weight, g gradient, m and v the moments, b the momentum buffer, u the raw update before
-// projection; per row pp = sum p^2, gg = sum g^2, pg = sum p*g, pu = sum p*u.
+// Symbols: p weight, g gradient, m and v the moments, b the momentum buffer, u the raw update
+// before projection; per row pp = sum p^2, gg = sum g^2, pg = sum p*g, pu = sum p*u.
 #pragma once
 
 #include <math.h>
@@ -30,8 +30,8 @@ struct Scalars {
   S decay2, gain2;  // second moment: v <- decay2*v + gain2*g^2
   S inv_root_bias_correction2;
   S eps;
-  S step_size;                // lr / bias_correction1
-  S decay, decay_projected;   // lr*weight_decay, and the same times wd_ratio
+  S step_size;               // lr / bias_correction1
+  S decay, decay_projected;  // lr*weight_decay, and the same times wd_ratio
   S delta;
   S sign;  // of the gradient: -1 to maximize
   bool nesterov;
@@ -68,7 +68,8 @@ ADAMP_FN Scalars<S> make_scalars(const Hyper& h, double lr) {
           h.project_buffer != 0};
 }
 
-// ---- per element ------------------------------------------------------------------------------------
+// ---- per element
+// ------------------------------------------------------------------------------------
 
 template <class T, class S>
 ADAMP_FN T moving_average(T average, T value, S decay, S gain) {
@@ -101,7 +102,8 @@ ADAMP_FN T recover_weight(T p_new, T u, S shrink, S step_size) {
 ADAMP_FN float square_root(float x) { return sqrtf(x); }
 ADAMP_FN double square_root(double x) { return sqrt(x); }
 
-// ---- per row ----------------------------------------------------------------------------------------
+// ---- per row
+// ----------------------------------------------------------------------------------------
 
 template <class S>
 ADAMP_FN void add_to(RowSums<S>& total, const RowSums<S>& part) {
@@ -133,8 +135,8 @@ ADAMP_FN RowUpdate<S> projected_update(S pp, S pu, const Scalars<S>& h) {
   return {h.decay_projected - h.step_size * radial, radial};
 }
 
-// Whether an update may be made before its tensor is decided: recover_weight must be able to undo it.
-// False for a NaN.
+// Whether an update may be made before its tensor is decided: recover_weight must be able to undo
+// it. False for a NaN.
 template <class S>
 ADAMP_FN bool can_undo(const RowUpdate<S>& update) {
   return update.shrink <= S(0.5) && -update.shrink <= S(0.5);

@@ -46,11 +46,16 @@ const Names& names() {
 
 DType dtype_of(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return DType::kFloat32;
-    case at::kDouble: return DType::kFloat64;
-    case at::kBFloat16: return DType::kBFloat16;
-    case at::kHalf: return DType::kFloat16;
-    default: throw std::invalid_argument("a plan takes float32, float64, bfloat16 or float16");
+    case at::kFloat:
+      return DType::kFloat32;
+    case at::kDouble:
+      return DType::kFloat64;
+    case at::kBFloat16:
+      return DType::kBFloat16;
+    case at::kHalf:
+      return DType::kFloat16;
+    default:
+      throw std::invalid_argument("a plan takes float32, float64, bfloat16 or float16");
   }
 }
 
@@ -63,7 +68,7 @@ Projection projection_of(const std::string& option, const at::Tensor& param) {
 
 // Whether a gradient can be walked beside its parameter, at the parameter's own offsets.
 bool fits(const at::Tensor& grad, const at::Tensor& param) {
-  if (grad.layout() != at::kStrided || grad.scalar_type() != param.scalar_type() ||
+  if (grad.layout() != at::kStrided || grad.is_neg() || grad.scalar_type() != param.scalar_type() ||
       grad.device() != param.device() || grad.sizes() != param.sizes()) {
     return false;
   }

@@ -32,14 +32,16 @@ struct Entry {
   int32_t group;
 };
 
-// Keeps what does not change between steps (shapes, addresses, work items) and notices when it does.
+// Keeps what does not change between steps (shapes, addresses, work items) and notices when it
+// does.
 class Plan {
  public:
   // slots: adamp_fused._backend.Slot objects, all on one device, checked, and laid out in rows.
   Plan(const std::string& method, const std::string& executor, const pybind11::list& slots,
        const pybind11::list& groups, const pybind11::dict& state);
 
-  // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the user's.
+  // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the
+  // user's.
   bool refresh(const pybind11::list& groups, const pybind11::dict& state);
 
   // One step on what was last picked up.
@@ -59,7 +61,8 @@ class Plan {
   bool lr_on_device_ = false;
   std::unique_ptr<Executor> executor_;
 
-  // What refresh() compares with: every parameter of every group (entry or -1), and the state's entries.
+  // What refresh() compares with: every parameter of every group (entry or -1), and the state's
+  // entries.
   struct Listed {
     PyObject* param;
     int64_t entry;

@@ -29,8 +29,8 @@ struct Hyper {
   int32_t nesterov, maximize, project_buffer;
 };
 
-// What of a parameter does not change between steps. Rows are contiguous runs; gradient and moments of
-// an element lie at the weight's own offset.
+// What of a parameter does not change between steps. Rows are contiguous runs; gradient and moments
+// of an element lie at the weight's own offset.
 struct TensorInfo {
   void* param;
   void* moment1;  // exp_avg, or SGDP's momentum

@@ -9,7 +9,8 @@
 
 namespace adamp {
 
-// A rectangle of one tensor: whole rows, or, where a row is longer than an item, a piece of one row.
+// A rectangle of one tensor: whole rows, or, where a row is longer than an item, a piece of one
+// row.
 struct Item {
   int64_t row_begin, row_end;
   int64_t col_begin, col_end;
@@ -27,7 +28,8 @@ inline TensorItems append_items(std::vector<Item>& items, const TensorInfo& tens
   const int64_t first = static_cast<int64_t>(items.size());
   const bool split_rows = tensor.cols > item_size;
   const int64_t rows_each =
-      split_rows ? 1 : std::clamp<int64_t>(item_size / std::max<int64_t>(1, tensor.cols), 1, max_rows);
+      split_rows ? 1
+                 : std::clamp<int64_t>(item_size / std::max<int64_t>(1, tensor.cols), 1, max_rows);
   const int64_t cols_each = split_rows ? item_size : tensor.cols;
   if (tensor.rows * tensor.cols > 0) {
     for (int64_t row = 0; row < tensor.rows; row += rows_each) {

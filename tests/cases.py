@@ -58,11 +58,16 @@ SHAPES = (
     Shape("below_two_tiles", (3, 5461), "16383 elements"),
     Shape("two_tiles", (128, 128), "16384 elements"),
     Shape("above_two_tiles", (5, 3277), "16385 elements"),
+    Shape(
+        "several_blocks",
+        (1031, 67),
+        "blocks of whole rows: some are updated before others fail",
+    ),
     Shape("longer_than_blocks", (3, 70_001), "rows that span several blocks and start unaligned"),
 )
 
 # One of each kind, for tests that vary something other than the shape.
-FEW = ("bias", "single_row", "column", "odd", "short_rows", "conv", "above_tile")
+FEW = ("bias", "single_row", "column", "odd", "short_rows", "conv", "several_blocks", "above_tile")
 SMALL = ("bias", "column", "odd", "two_by_two", "depthwise")
 
 
@@ -83,6 +88,9 @@ SHARED_OPTIONS: dict[str, dict[str, Any]] = {
     "delta_tight": {**DECAY, "delta": 0.02},
     "delta_loose": {**DECAY, "delta": 0.4},
     "eps_large": {**DECAY, "eps": 1e-2},
+    "eps_tiny": {**DECAY, "eps": 1e-30},
+    "lr_large": {**DECAY, "lr": 0.5},
+    "lr_0": {**DECAY, "lr": 0.0},
     "maximize": {**DECAY, "maximize": True},
     "off": {**DECAY, "projection": "off"},
     "channel": {**DECAY, "projection": "channel"},

@@ -43,4 +43,3 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     layout.__name__: layout
     for layout in (contiguous, channels_last, transposed, misaligned, sliced)
 }
-GRAD_LAYOUTS = LAYOUTS | {"negated": negated}

@@ -8,7 +8,7 @@ import torch
 
 from cases import DECAY, STATE_KEYS, Shape
 from conftest import Kind
-from layouts import GRAD_LAYOUTS, LAYOUTS, channels_last, contiguous
+from layouts import LAYOUTS, channels_last, contiguous, negated
 from parity import Pair, run, weights
 from targets import Target
 
@@ -58,8 +58,8 @@ def laid_out(kind: Kind, backend: Target, *layouts: Any) -> tuple[Any, list[Laid
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_weights_and_gradients(backend: Target, kind: Kind, layout: Any) -> None:
     """Each layout of the weights with each of the gradients, all in one optimizer."""
-    optimizer, pairs = laid_out(kind, backend, *[layout] * len(GRAD_LAYOUTS))
-    for pair, grad_layout in zip(pairs, cycle(GRAD_LAYOUTS.values()), strict=False):
+    optimizer, pairs = laid_out(kind, backend, *[layout] * len(LAYOUTS))
+    for pair, grad_layout in zip(pairs, cycle(LAYOUTS.values()), strict=False):
         pair.grad_layout = grad_layout
     run(optimizer, pairs, backend.script)
 
@@ -67,7 +67,7 @@ def test_weights_and_gradients(backend: Target, kind: Kind, layout: Any) -> None
 def test_gradient_layout_changes_between_steps(backend: Target, kind: Kind) -> None:
     """A gradient may arrive in another layout at every step."""
     optimizer, pairs = laid_out(kind, backend, contiguous, channels_last)
-    for outcome, grad_layout in zip(backend.script, cycle(GRAD_LAYOUTS.values()), strict=False):
+    for outcome, grad_layout in zip(backend.script, cycle(LAYOUTS.values()), strict=False):
         for pair in pairs:
             pair.grad_layout = grad_layout
         run(optimizer, pairs, (outcome,))
@@ -91,6 +91,14 @@ def test_weights_layout_changes_between_steps(backend: Target, kind: Kind) -> No
         for pair in pairs:
             pair.p.data = layout(pair.p.data)
         run(optimizer, pairs, (outcome,))
+
+
+def test_negated_gradient(backend: Target, kind: Kind) -> None:
+    """A gradient with the lazy sign that complex arithmetic leaves: its memory holds -g."""
+    optimizer, pairs = laid_out(kind, backend, contiguous, channels_last)
+    for pair in pairs:
+        pair.grad_layout = negated
+    run(optimizer, pairs, backend.script)
 
 
 def test_expanded_gradient(backend: Target, kind: Kind) -> None:

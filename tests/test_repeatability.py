@@ -10,6 +10,7 @@ from torch import Tensor
 from cases import DECAY
 from conftest import Kind
 from gradients import generator, scripted
+from oracle import CHANNEL, LAYER, NONE
 from parity import weights
 from targets import Target
 
@@ -27,17 +28,16 @@ class Run:
 
     def record(self) -> Grads:
         """Step through the script and give the gradients that led there."""
-        rng, grads = generator(0), []
-        for outcome in self.script:
-            drawn = [scripted(p.detach().double().cpu(), outcome, rng) for p in self.params]
-            grads.append([g.to(p) for g, p in zip(drawn, self.params, strict=True)])
-            self.replay(grads[-1:])
-            views = {
-                self.optimizer.state[p].get("view", torch.tensor(-1)).item() for p in self.params
-            }
-            assert outcome in views, (
-                f"the script asks for outcome {outcome}, nothing had it: {views}"
-            )
+        rng, grads, seen = generator(0), [], set()
+        for number in range(len(self.script)):
+            drawn = []
+            for index, p in enumerate(self.params):
+                outcome = self.script[(number + index) % len(self.script)]
+                drawn.append(scripted(p.detach().double().cpu(), outcome, rng).to(p))
+            grads.append(drawn)
+            self.replay([drawn])
+            seen |= {s["view"].item() for s in self.optimizer.state.values() if "view" in s}
+        assert seen == {NONE, CHANNEL, LAYER}
         return grads
 
     def replay(self, grads: Grads) -> "Run":

@@ -13,8 +13,8 @@
 namespace adamp {
 namespace {
 
-// 16 bytes an element (p, g, m, v): an item stays in a 1 MiB L2 cache between two visits of a row, and is
-// short (about 20 us) against a step, so that threads finish together.
+// 16 bytes an element (p, g, m, v): an item stays in a 1 MiB L2 cache between two visits of a row,
+// and is short (about 20 us) against a step, so that threads finish together.
 constexpr int64_t kItemElements = 16384;
 
 struct RowRecord {
@@ -147,8 +147,8 @@ class CpuExecutor : public Executor {
       const RowSums<double> sums = tensor.loops.accumulate(span, scalars, what, plain);
       add_to(slot.sums, sums);
       if (tensor.rows_are_split) continue;
-      const bool passes = projection != Projection::kAuto ||
-                          cosine_below(sums, static_cast<double>(count), h);
+      const bool passes =
+          projection != Projection::kAuto || cosine_below(sums, static_cast<double>(count), h);
       const RowUpdate<double> channel = projected_update(sums.pp, sums.pu, h);
       const bool updated = updates_early(tensor.early, projection, passes, channel);
       if (updated && tensor.early == Early::kChannelRows) {
@@ -180,7 +180,7 @@ class CpuExecutor : public Executor {
     tensor.total = all.sums;
     if (info.projection == Projection::kAuto) {
       const double numel = static_cast<double>(info.rows) * static_cast<double>(info.cols);
-      tensor.outcome = all.failed_rows == 0                ? View::kChannel
+      tensor.outcome = all.failed_rows == 0               ? View::kChannel
                        : cosine_below(all.sums, numel, h) ? View::kLayer
                                                           : View::kNone;
       *info.view = static_cast<int32_t>(tensor.outcome);
@@ -217,7 +217,8 @@ class CpuExecutor : public Executor {
     }
   }
 
-  // Takes one item of a tensor that waits to be finished; false if another thread took the last one.
+  // Takes one item of a tensor that waits to be finished; false if another thread took the last
+  // one.
   bool finish_one() {
     int64_t i;
     {
@@ -241,10 +242,10 @@ class CpuExecutor : public Executor {
       const RowRecord& record = records_[tensor.first_record + row];
       if (record.updated && row_done) continue;
       const RowUpdate<double> channel = projected_update(record.pp, record.pu, h);
-      const RowUpdate<double> next =
-          tensor.outcome == View::kChannel ? channel
-          : tensor.outcome == View::kLayer ? projected_update(tensor.total.pp, tensor.total.pu, h)
-                                           : plain_update(h);
+      const RowUpdate<double> next = tensor.outcome == View::kChannel ? channel
+                                     : tensor.outcome == View::kLayer
+                                         ? projected_update(tensor.total.pp, tensor.total.pu, h)
+                                         : plain_update(h);
       const RowUpdate<double> previous =
           tensor.early == Early::kChannelRows ? channel : plain_update(h);
       const Span span = span_of(tensor, row, item.col_begin, item.col_end - item.col_begin);

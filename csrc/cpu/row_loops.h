@@ -28,8 +28,8 @@ enum class Accumulate { kSums, kUpdate, kSumsAndUpdate };
 
 // The loops of one method and storage type.
 struct RowLoops {
-  // Updates the moments; returns the four sums (if asked for); applies `now` in the same sweep (if asked
-  // for), which makes it the only visit to memory.
+  // Updates the moments; returns the four sums (if asked for); applies `now` in the same sweep (if
+  // asked for), which makes it the only visit to memory.
   RowSums<double> (*accumulate)(const Span&, const ScalarPair&, Accumulate, RowUpdate<double> now);
   // Applies `next`. `previous` (or null): what was applied already and has to be taken back first.
   void (*apply)(const Span&, const ScalarPair&, RowUpdate<double> next,

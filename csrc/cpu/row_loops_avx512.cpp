@@ -1,5 +1,5 @@
-// The row loops for processors with AVX512. Standard headers come first: nothing of them may be compiled
-// for an instruction set that another processor lacks.
+// The row loops for processors with AVX512. Standard headers come first: nothing of them may be
+// compiled for an instruction set that another processor lacks.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -9,7 +9,9 @@
 #include <cstring>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(                                                    \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), \
+    apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
 #endif

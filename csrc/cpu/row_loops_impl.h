@@ -107,15 +107,18 @@ struct Loops {
     const Scalars<S> h = of_type(pair, S());
     const S shrink = static_cast<S>(now.shrink);
     switch (what) {
-      case Accumulate::kSums: return accumulate_run<true, false>(span, h, shrink);
-      case Accumulate::kUpdate: return accumulate_run<false, true>(span, h, shrink);
-      default: return accumulate_run<true, true>(span, h, shrink);
+      case Accumulate::kSums:
+        return accumulate_run<true, false>(span, h, shrink);
+      case Accumulate::kUpdate:
+        return accumulate_run<false, true>(span, h, shrink);
+      default:
+        return accumulate_run<true, true>(span, h, shrink);
     }
   }
 
   template <bool kUndo, bool kBuffer, bool kTail>
-  static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count, const Scalars<S>& h,
-                                   RowUpdate<S> next, RowUpdate<S> previous) {
+  static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count,
+                                   const Scalars<S>& h, RowUpdate<S> next, RowUpdate<S> previous) {
     Lanes p = get<kTail>(at.p + i, count);
     const Lanes m = get<kTail>(at.m + i, count);
     Lanes v = p, g = p;

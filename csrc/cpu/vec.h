@@ -1,8 +1,8 @@
 // Sixteen float or eight double lanes, loads and stores with conversion, and lane sums.
 //
-// GCC and Clang vector extensions: one source for AVX-512, AVX2 and plain SSE2/NEON, and always the same
-// number of lanes, so that partial sums have one structure everywhere. Everything is always_inline, so
-// that no code compiled for one instruction set can be linked into another.
+// GCC and Clang vector extensions: one source for AVX-512, AVX2 and plain SSE2/NEON, and always the
+// same number of lanes, so that partial sums have one structure everywhere. Everything is
+// always_inline, so that no code compiled for one instruction set can be linked into another.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Everything the kernels ask of the machine: indices, barriers, shuffles, atomics, wide accesses.
 //
-// The kernels use nothing of CUDA but what stands here, so that the same device code also runs on a CPU:
-// the tests put a header of their own in this one's place (ADAMP_DEVICE_HEADER).
+// The kernels use nothing of CUDA but what stands here, so that the same device code also runs on a
+// CPU: the tests put a header of their own in this one's place (ADAMP_DEVICE_HEADER).
 #pragma once
 
 #if defined(ADAMP_DEVICE_HEADER)
@@ -13,7 +13,8 @@
 
 #include <cstdint>
 
-#define ADAMP_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
+#define ADAMP_KERNEL(threads, blocks_per_sm) \
+  __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define ADAMP_KERNEL_PARAM const __grid_constant__
 #define ADAMP_DEVICE __device__ __forceinline__
 
@@ -43,7 +44,9 @@ ADAMP_DEVICE T shuffle_xor(T value, int mask) {
 }
 
 // The order of memory: acquire and release pair up as in C++; scope: the device.
-ADAMP_DEVICE uint32_t fetch_add_relaxed(uint32_t* at, uint32_t value) { return atomicAdd(at, value); }
+ADAMP_DEVICE uint32_t fetch_add_relaxed(uint32_t* at, uint32_t value) {
+  return atomicAdd(at, value);
+}
 
 ADAMP_DEVICE uint32_t fetch_add_acq_rel(uint32_t* at, uint32_t value) {
   uint32_t old;
@@ -64,8 +67,8 @@ ADAMP_DEVICE void store_release(uint32_t* at, uint32_t value) {
   asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
 }
 
-// Plain accesses to what other blocks write or read; ordered by the acquires and releases around them.
-// Through the second-level cache, the first level not being coherent.
+// Plain accesses to what other blocks write or read; ordered by the acquires and releases around
+// them. Through the second-level cache, the first level not being coherent.
 template <class T>
 ADAMP_DEVICE T load_cross_block(const T* at) {
   return *static_cast<const volatile T*>(at);

@@ -25,10 +25,11 @@ class Tables {
   std::vector<Ticket> tickets;
   int64_t scratch_bytes = 0;
 
-  // `lag`: a tensor's finish tickets follow its last accumulate ticket by as many others, so that whoever
-  // draws one finds the tensor decided, and its data still in the second-level cache.
+  // `lag`: a tensor's finish tickets follow its last accumulate ticket by as many others, so that
+  // whoever draws one finds the tensor decided, and its data still in the second-level cache.
   Tables(const std::vector<TensorInfo>& infos, int64_t lag) {
-    for (size_t t = 0; t < infos.size(); ++t) tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
+    for (size_t t = 0; t < infos.size(); ++t)
+      tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
     // Large tensors first, so that blocks run out of work at about the same time.
     std::vector<int32_t> order(infos.size());
     for (size_t t = 0; t < order.size(); ++t) order[t] = static_cast<int32_t>(t);
@@ -70,9 +71,10 @@ class Tables {
       tensor.finish_tickets =
           static_cast<int32_t>((added.count + kItemsPerFinish - 1) / kItemsPerFinish);
       const bool is_double = info.dtype == DType::kFloat64;
-      tensor.slots = reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
-      tensor.records = reserve((info.rows + 1) * (is_double ? sizeof(RowRecord<double>)
-                                                            : sizeof(RowRecord<float>)));
+      tensor.slots =
+          reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
+      tensor.records = reserve((info.rows + 1) *
+                               (is_double ? sizeof(RowRecord<double>) : sizeof(RowRecord<float>)));
     }
     return tensor;
   }
@@ -108,19 +110,18 @@ class CudaExecutor : public Executor {
       }
       return static_cast<Value*>(memory_.back().get());
     };
-    small_.tensors = upload(tables.tensors);
-    small_.items = upload(tables.items);
-    small_.tickets = upload(tables.tickets);
-    small_.decisions = upload(std::vector<Decision>(infos.size(), Decision{}));
-    small_.next_ticket = upload(std::vector<uint32_t>(1, 0));
+    args_.tensors = upload(tables.tensors);
+    args_.items = upload(tables.items);
+    args_.tickets = upload(tables.tickets);
+    args_.decisions = upload(std::vector<Decision>(infos.size(), Decision{}));
+    args_.next_ticket = upload(std::vector<uint32_t>(1, 0));
     memory_.push_back(allocate(tables.scratch_bytes + 1));
-    small_.scratch = static_cast<unsigned char*>(memory_.back().get());
-    small_.n_tickets = static_cast<uint32_t>(tables.tickets.size());
-    small_.n_tensors = static_cast<int32_t>(n_tensors_);
+    args_.scratch = static_cast<unsigned char*>(memory_.back().get());
+    args_.n_tickets = static_cast<uint32_t>(tables.tickets.size());
+    args_.n_tensors = static_cast<int32_t>(n_tensors_);
     // Room for as many different options and step counts as there are tensors.
     const int64_t most = step_values_size(n_tensors_, n_tensors_);
-    if (most > kSmallCapacity) large_ = std::make_unique<KernelArgs<kLargeCapacity>>();
-    if (most > kLargeCapacity) {
+    if (most > kInlineCapacity) {
       ring_.reset(make_staging_ring(most));
       memory_.push_back(allocate(most));
       device_values_ = static_cast<unsigned char*>(memory_.back().get());
@@ -128,23 +129,19 @@ class CudaExecutor : public Executor {
   }
 
   void run(const StepInputs& inputs) override {
-    if (small_.n_tickets == 0) return;
+    if (args_.n_tickets == 0) return;
     const int64_t size = step_values_size(n_tensors_, inputs.n_hypers);
-    small_.n_hypers = static_cast<int32_t>(inputs.n_hypers);
-    small_.step_values = nullptr;
-    if (size <= kSmallCapacity) {
-      fill(small_.inline_values, inputs);
-      launch(small_, inputs.stream);
-    } else if (size <= kLargeCapacity) {
-      std::memcpy(static_cast<void*>(large_.get()), &small_, offsetof(KernelArgs<1>, inline_values));
-      fill(large_->inline_values, inputs);
-      launch(*large_, inputs.stream);
+    args_.n_hypers = static_cast<int32_t>(inputs.n_hypers);
+    if (size <= kInlineCapacity) {
+      args_.step_values = nullptr;
+      fill(args_.inline_values, inputs);
     } else {
       fill(static_cast<unsigned char*>(next_staging_buffer(ring_.get())), inputs);
       upload_staged(ring_.get(), device_values_, size, inputs.stream);
-      small_.step_values = device_values_;
-      launch(small_, inputs.stream);
+      args_.step_values = device_values_;
     }
+    const int blocks = static_cast<int>(std::min<int64_t>(resident_, args_.n_tickets));
+    launch_step(method_, float_only_, blocks, args_, inputs.stream);
   }
 
  private:
@@ -158,12 +155,6 @@ class CudaExecutor : public Executor {
     append(inputs.hyper_indices, n_tensors_ * sizeof(int32_t));
   }
 
-  template <int kCapacity>
-  void launch(const KernelArgs<kCapacity>& args, void* stream) const {
-    const int blocks = static_cast<int>(std::min<int64_t>(resident_, args.n_tickets));
-    launch_step(method_, float_only_, blocks, args, stream);
-  }
-
   struct FreeRing {
     void operator()(StagingRing* ring) const { free_staging_ring(ring); }
   };
@@ -173,8 +164,7 @@ class CudaExecutor : public Executor {
   bool float_only_ = true;
   int resident_ = 0;
   std::vector<std::shared_ptr<void>> memory_;
-  KernelArgs<kSmallCapacity> small_ = {};
-  std::unique_ptr<KernelArgs<kLargeCapacity>> large_;
+  KernelArgs args_ = {};
   std::unique_ptr<StagingRing, FreeRing> ring_;
   unsigned char* device_values_ = nullptr;
 };

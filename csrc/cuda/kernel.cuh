@@ -1,8 +1,8 @@
 // One launch per step: blocks draw tickets, accumulate, decide tensors, and finish what is left.
 //
-// A ticket waits only for tickets with lower numbers, and those have been drawn by blocks that are running,
-// so that no schedule deadlocks however few blocks are resident. The block that completes a tensor's last
-// item decides it. Counters are back at zero when the launch ends.
+// A ticket waits only for tickets with lower numbers, and those have been drawn by blocks that are
+// running, so that no schedule deadlocks however few blocks are resident. The block that completes
+// a tensor's last item decides it. Counters are back at zero when the launch ends.
 #pragma once
 
 #include "span_work.cuh"
@@ -65,7 +65,8 @@ struct TicketWork {
 
   ADAMP_DEVICE bool one_item() const { return tensor.item_count == 1; }
 
-  // ---- accumulate -----------------------------------------------------------------------------------
+  // ---- accumulate
+  // -----------------------------------------------------------------------------------
 
   ADAMP_DEVICE void accumulate(int64_t index) {
     const Item& item = launch.items[index];
@@ -74,9 +75,8 @@ struct TicketWork {
     const int rows = static_cast<int>(item.row_end - item.row_begin);
     const int cols = static_cast<int>(item.col_end - item.col_begin);
     if (thread_index() == 0) {
-      const View last = info.view == nullptr
-                            ? View::kNone
-                            : static_cast<View>(load_cross_block(info.view));
+      const View last =
+          info.view == nullptr ? View::kNone : static_cast<View>(load_cross_block(info.view));
       memory.early = foresee(info.projection, info.dtype, one_item(), tensor.rows_are_split != 0,
                              last, memory.scalars);
     }
@@ -103,7 +103,8 @@ struct TicketWork {
     if (needs_decision()) arrive();
   }
 
-  // A tensor of one item is decided on the spot, and one that is always projected by channel needs nobody.
+  // A tensor of one item is decided on the spot, and one that is always projected by channel needs
+  // nobody.
   ADAMP_DEVICE bool needs_decision() const {
     return !one_item() && (tensor.info.projection != Projection::kChannel || tensor.rows_are_split);
   }
@@ -176,7 +177,8 @@ struct TicketWork {
     }
   }
 
-  // ---- decide ---------------------------------------------------------------------------------------
+  // ---- decide
+  // ---------------------------------------------------------------------------------------
 
   ADAMP_DEVICE void arrive() {
     sync_block();
@@ -202,8 +204,8 @@ struct TicketWork {
     store_cross_block(&whole.pu, total.pu);
     store_cross_block(&decision.early, memory.early);
     store_cross_block(&decision.outcome, outcome);
-    const bool all_updated =
-        tensor.rows_are_split ? memory.early == Early::kAllRows : load_cross_block(&decision.pending) == 0;
+    const bool all_updated = tensor.rows_are_split ? memory.early == Early::kAllRows
+                                                   : load_cross_block(&decision.pending) == 0;
     const bool settled = all_updated && foreseen(memory.early, outcome);
     store_cross_block(&decision.arrived, 0u);
     store_cross_block(&decision.failed, 0u);
@@ -217,7 +219,8 @@ struct TicketWork {
             load_cross_block(&sums.pu)};
   }
 
-  // Adds up the pieces of each row, which no item has seen whole; returns (in thread 0) how many fail.
+  // Adds up the pieces of each row, which no item has seen whole; returns (in thread 0) how many
+  // fail.
   ADAMP_DEVICE uint32_t join_split_rows() {
     const int64_t pieces = tensor.item_count / tensor.info.rows;
     uint32_t failed = 0;
@@ -241,7 +244,8 @@ struct TicketWork {
     return thread_index() < kWarpSize ? Work::lane_count(failed) : 0;
   }
 
-  // ---- finish ---------------------------------------------------------------------------------------
+  // ---- finish
+  // ---------------------------------------------------------------------------------------
 
   ADAMP_DEVICE void finish(const Ticket& ticket) {
     if (thread_index() == 0) {
@@ -259,11 +263,12 @@ struct TicketWork {
     }
     sync_block();
     if (memory.flag == kToFinish) {
-      for (int64_t i = 0; i < ticket.item_count; ++i) finish_item(launch.items[ticket.first_item + i]);
+      for (int64_t i = 0; i < ticket.item_count; ++i)
+        finish_item(launch.items[ticket.first_item + i]);
     }
     sync_block();
-    if (thread_index() == 0 &&
-        fetch_add_acq_rel(&decision.finished, 1) + 1 == static_cast<uint32_t>(tensor.finish_tickets)) {
+    if (thread_index() == 0 && fetch_add_acq_rel(&decision.finished, 1) + 1 ==
+                                   static_cast<uint32_t>(tensor.finish_tickets)) {
       store_cross_block(&decision.finished, 0u);
       store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));
     }
@@ -311,11 +316,10 @@ ADAMP_DEVICE void run_ticket(const Launch& launch, const Ticket& ticket) {
 }
 
 // kFloatOnly: all tensors are float32, and no code for another type takes registers.
-template <Method kMethod, bool kFloatOnly, int kCapacity>
+template <Method kMethod, bool kFloatOnly>
 ADAMP_KERNEL(kBlockSize, kBlocksPerSm)
-step_kernel(ADAMP_KERNEL_PARAM KernelArgs<kCapacity> args) {
-  const unsigned char* values =
-      args.step_values == nullptr ? args.inline_values : args.step_values;
+step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
+  const unsigned char* values = args.step_values == nullptr ? args.inline_values : args.step_values;
   Launch launch;
   launch.tensors = args.tensors;
   launch.items = args.items;
@@ -339,10 +343,18 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs<kCapacity> args) {
       run_ticket<kMethod, float>(launch, ticket);
     } else {
       switch (launch.tensors[ticket.tensor].info.dtype) {
-        case DType::kFloat32: run_ticket<kMethod, float>(launch, ticket); break;
-        case DType::kFloat64: run_ticket<kMethod, double>(launch, ticket); break;
-        case DType::kBFloat16: run_ticket<kMethod, BFloat16>(launch, ticket); break;
-        case DType::kFloat16: run_ticket<kMethod, Float16>(launch, ticket); break;
+        case DType::kFloat32:
+          run_ticket<kMethod, float>(launch, ticket);
+          break;
+        case DType::kFloat64:
+          run_ticket<kMethod, double>(launch, ticket);
+          break;
+        case DType::kBFloat16:
+          run_ticket<kMethod, BFloat16>(launch, ticket);
+          break;
+        case DType::kFloat16:
+          run_ticket<kMethod, Float16>(launch, ticket);
+          break;
       }
     }
     sync_block();

@@ -1,4 +1,5 @@
-// What the host hands to the kernel: tables that stay on the device, and one block of values each step.
+// What the host hands to the kernel: tables that stay on the device, and one block of values each
+// step.
 //
 // Included by host code and by device code; no CUDA header, no torch header.
 #pragma once
@@ -14,14 +15,15 @@ namespace adamp {
 constexpr int kBlockSize = 384;
 constexpr int kBlocksPerSm = 2;
 
-// Elements of an item. Its p, g and u are kept in shared memory (66 KiB), so that two blocks fit on one
-// SM from compute capability 8.0 on, and one from 8.6; a row of a 512-channel 3x3 convolution fits too.
+// Elements of an item. Its p, g and u are kept in shared memory (66 KiB), so that two blocks fit on
+// one SM from compute capability 8.0 on, and one from 8.6; a row of a 512-channel 3x3 convolution
+// fits too.
 constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 2816 : 5632; }
 // Rows of an item: their sums are kept in shared memory too.
 constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
 
-// Items that one finish ticket covers: where nothing is left to do it costs one look at a flag, so a few
-// large ones are cheaper than many small ones.
+// Items that one finish ticket covers: where nothing is left to do it costs one look at a flag, so
+// a few large ones are cheaper than many small ones.
 constexpr int kItemsPerFinish = 16;
 
 struct DeviceTensor {
@@ -44,7 +46,8 @@ struct Ticket {
 
 enum Decided : uint32_t { kUndecided = 0, kToFinish = 1, kSettled = 2 };
 
-// How a tensor's blocks agree. The counters are zero between launches; the kernel resets them itself.
+// How a tensor's blocks agree. The counters are zero between launches; the kernel resets them
+// itself.
 struct Decision {
   uint32_t arrived;   // items whose sums are known
   uint32_t failed;    // rows that failed the channel test
@@ -61,15 +64,19 @@ struct Slot {
   RowSums<S> sums;
 };
 
-// Left by each row, for finishing; the last one, after all rows, holds the sums of the whole tensor.
+// Left by each row, for finishing; the last one, after all rows, holds the sums of the whole
+// tensor.
 template <class S>
 struct RowRecord {
   S pp, pu;
   uint32_t updated;
 };
 
-// Values that change each step, laid out as gradients, hypers, hyper indices.
-template <int kCapacity>
+// Bytes of the values that change each step (gradients, hypers, hyper indices, in this order) that
+// travel in the launch itself: enough for 900 tensors, and a third of what a launch may carry since
+// CUDA 12.1.
+constexpr int kInlineCapacity = 11008;
+
 struct KernelArgs {
   const DeviceTensor* tensors;
   const Item* items;
@@ -81,12 +88,8 @@ struct KernelArgs {
   int32_t n_tensors;
   int32_t n_hypers;
   const unsigned char* step_values;  // on the device; null: they are right here
-  alignas(16) unsigned char inline_values[kCapacity];
+  alignas(16) unsigned char inline_values[kInlineCapacity];
 };
-
-// Launch parameters hold 4 KiB on every device; the larger form needs a launch of up to 32 KiB.
-constexpr int kSmallCapacity = 3584;
-constexpr int kLargeCapacity = 32128;
 
 inline int64_t step_values_size(int64_t n_tensors, int64_t n_hypers) {
   return n_tensors * static_cast<int64_t>(sizeof(void*) + sizeof(int32_t)) +

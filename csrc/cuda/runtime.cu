@@ -1,6 +1,4 @@
 // The CUDA runtime behind runtime.h, and the launch. No torch header: this compiles in seconds.
-#include "runtime.h"
-
 #include <cuda_runtime.h>
 
 #include <stdexcept>
@@ -8,13 +6,15 @@
 #include <vector>
 
 #include "kernel.cuh"
+#include "runtime.h"
 
 namespace adamp {
 namespace {
 
 void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess) {
-    throw std::runtime_error(std::string("adamp_fused: ") + what + ": " + cudaGetErrorString(status));
+    throw std::runtime_error(std::string("adamp_fused: ") + what + ": " +
+                             cudaGetErrorString(status));
   }
 }
 
@@ -24,33 +24,29 @@ constexpr int shared_bytes() {
   return kSharedBytes<double> > kSharedBytes<float> ? kSharedBytes<double> : kSharedBytes<float>;
 }
 
-template <Method kMethod, bool kFloatOnly, int kCapacity>
-void prepare() {
-  check(cudaFuncSetAttribute(step_kernel<kMethod, kFloatOnly, kCapacity>,
-                             cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             shared_bytes<kFloatOnly>()),
-        "this device has too little shared memory for the step kernel");
-}
-
 template <Method kMethod, bool kFloatOnly>
 int resident() {
-  prepare<kMethod, kFloatOnly, kSmallCapacity>();
-  prepare<kMethod, kFloatOnly, kLargeCapacity>();
+  const auto kernel = step_kernel<kMethod, kFloatOnly>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             shared_bytes<kFloatOnly>()),
+        "this device has too little shared memory for the step kernel");
   int device = 0, processors = 0, per_processor = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-            &per_processor, step_kernel<kMethod, kFloatOnly, kLargeCapacity>, kBlockSize,
-            shared_bytes<kFloatOnly>()),
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kBlockSize,
+                                                      shared_bytes<kFloatOnly>()),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
   return processors * per_processor;
 }
 
-template <Method kMethod, bool kFloatOnly, int kCapacity>
-void launch(int blocks, const KernelArgs<kCapacity>& args, cudaStream_t stream) {
-  step_kernel<kMethod, kFloatOnly, kCapacity>
-      <<<blocks, kBlockSize, shared_bytes<kFloatOnly>(), stream>>>(args);
+template <Method kMethod>
+void launch(bool float_only, int blocks, const KernelArgs& args, cudaStream_t stream) {
+  if (float_only) {
+    step_kernel<kMethod, true><<<blocks, kBlockSize, shared_bytes<true>(), stream>>>(args);
+  } else {
+    step_kernel<kMethod, false><<<blocks, kBlockSize, shared_bytes<false>(), stream>>>(args);
+  }
   check(cudaGetLastError(), "launch of the step kernel");
 }
 
@@ -112,20 +108,13 @@ int resident_blocks(Method method, bool float_only) {
   return float_only ? resident<Method::kSGDP, true>() : resident<Method::kSGDP, false>();
 }
 
-template <int kCapacity>
-void launch_step(Method method, bool float_only, int blocks, const KernelArgs<kCapacity>& args,
-                 void* stream) {
+void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   if (method == Method::kAdamP) {
-    float_only ? launch<Method::kAdamP, true>(blocks, args, on)
-               : launch<Method::kAdamP, false>(blocks, args, on);
+    launch<Method::kAdamP>(float_only, blocks, args, on);
   } else {
-    float_only ? launch<Method::kSGDP, true>(blocks, args, on)
-               : launch<Method::kSGDP, false>(blocks, args, on);
+    launch<Method::kSGDP>(float_only, blocks, args, on);
   }
 }
-
-template void launch_step(Method, bool, int, const KernelArgs<kSmallCapacity>&, void*);
-template void launch_step(Method, bool, int, const KernelArgs<kLargeCapacity>&, void*);
 
 }  // namespace adamp

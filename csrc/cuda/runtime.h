@@ -23,8 +23,6 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream);
 // How many blocks run at a time on the current device.
 int resident_blocks(Method method, bool float_only);
 
-template <int kCapacity>
-void launch_step(Method method, bool float_only, int blocks, const KernelArgs<kCapacity>& args,
-                 void* stream);
+void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void* stream);
 
 }  // namespace adamp

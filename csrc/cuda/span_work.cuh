@@ -1,7 +1,8 @@
-// A block's work on one contiguous piece of a tensor: sweep the moments, sum the rows, apply the updates.
+// A block's work on one contiguous piece of a tensor: sweep the moments, sum the rows, apply the
+// updates.
 //
-// The mathematics is in ../formulas.h; here is which thread loads which element. Sums are added in an order
-// fixed by shapes alone, so that a run repeats bit for bit whatever the schedule.
+// The mathematics is in ../formulas.h; here is which thread loads which element. Sums are added in
+// an order fixed by shapes alone, so that a run repeats bit for bit whatever the schedule.
 #pragma once
 
 #include <cstring>
@@ -85,7 +86,8 @@ struct SpanWork {
     bool wide;  // all arrays reach their boundaries together
   };
 
-  // ---- addressing -----------------------------------------------------------------------------------
+  // ---- addressing
+  // -----------------------------------------------------------------------------------
 
   static ADAMP_DEVICE Span span_of(const DeviceTensor& tensor, const Item& item, const void* grad) {
     const int64_t offset = item.row_begin * tensor.info.cols + item.col_begin;
@@ -94,7 +96,8 @@ struct SpanWork {
     span.g = static_cast<const Storage*>(grad) + offset;
     span.m = static_cast<Storage*>(tensor.info.moment1) + offset;
     span.v = kAdam ? static_cast<Storage*>(tensor.info.moment2) + offset : nullptr;
-    span.count = static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin));
+    span.count =
+        static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin));
     const uintptr_t p = reinterpret_cast<uintptr_t>(span.p);
     span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0 &&
                 p % sizeof(Storage) == 0;
@@ -137,8 +140,9 @@ struct SpanWork {
     static constexpr int value = kCount;
   };
 
-  // body(Count<n>, i) for every element of a span: wide accesses, and single ones only for the few elements
-  // before the first and after the last boundary (or for all, where the arrays lie differently).
+  // body(Count<n>, i) for every element of a span: wide accesses, and single ones only for the few
+  // elements before the first and after the last boundary (or for all, where the arrays lie
+  // differently).
   template <class Body>
   static ADAMP_DEVICE void for_each(const Span& span, const Body& body) {
     if (!span.wide) {
@@ -152,7 +156,8 @@ struct SpanWork {
     const int tail = span.head + packs * kWidth;
     const int singles = span.count - packs * kWidth;
     if (thread_index() < singles) {
-      body(Count<1>(), thread_index() < span.head ? thread_index() : tail + thread_index() - span.head);
+      body(Count<1>(),
+           thread_index() < span.head ? thread_index() : tail + thread_index() - span.head);
     }
   }
 
@@ -161,7 +166,8 @@ struct SpanWork {
     return i + (kWidth - span.head % kWidth) % kWidth;
   }
 
-  // ---- per element ----------------------------------------------------------------------------------
+  // ---- per element
+  // ----------------------------------------------------------------------------------
 
   template <int kCount>
   static ADAMP_DEVICE Pack<kCount> perturb(const Pack<kCount>& m, const Pack<kCount>& v,
@@ -183,8 +189,8 @@ struct SpanWork {
     return to_arithmetic(stored);
   }
 
-  // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u stay in
-  // the tile; kRevisit: the tensor will be read again once it is decided.
+  // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u
+  // stay in the tile; kRevisit: the tensor will be read again once it is decided.
   template <bool kUpdate, bool kKeep, bool kRevisit>
   static ADAMP_DEVICE void sweep(const Span& span, Memory& memory) {
     const Scalars<S> h = memory.scalars;
@@ -285,7 +291,8 @@ struct SpanWork {
     });
   }
 
-  // ---- sums of rows ---------------------------------------------------------------------------------
+  // ---- sums of rows
+  // ---------------------------------------------------------------------------------
 
   static ADAMP_DEVICE RowSums<S> lane_sums(RowSums<S> sums, int lanes) {
     for (int mask = lanes / 2; mask > 0; mask /= 2) {
@@ -301,8 +308,8 @@ struct SpanWork {
     return count;
   }
 
-  // memory.row_sums[r] = sum over c of term(r, c), r < rows <= kRows. Few rows: all warps share each;
-  // many: a warp, or a part of one, has its own.
+  // memory.row_sums[r] = sum over c of term(r, c), r < rows <= kRows. Few rows: all warps share
+  // each; many: a warp, or a part of one, has its own.
   template <class Term>
   static ADAMP_DEVICE void sum_rows(int rows, int64_t cols, Memory& memory, const Term& term) {
     const int warp = thread_index() / kWarpSize, lane = thread_index() % kWarpSize;
@@ -347,7 +354,6 @@ struct SpanWork {
       return RowSums<S>{p * p, g * g, p * g, p * u};
     });
   }
-
 };
 
 }  // namespace adamp

@@ -1,0 +1,62 @@
+# Two commands: `make bench` and `make test`. Each sets up .venv first.
+#
+# A machine with its own torch and no network: make bench PYTHON=python3 VENV=
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= 2.13.0
+ARGS ?=
+
+ifeq ($(VENV),)
+RUN := $(PYTHON)
+BIN :=
+else
+RUN := $(VENV)/bin/python
+BIN := $(VENV)/bin/
+endif
+CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
+STAMPS := build/stamps-$(notdir $(VENV))
+
+.PHONY: bench test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make bench   measure the step and train on real data (ARGS='step --help' for more)"
+	@echo "make test    run the test suite"
+	@echo "make lint    lint, format and type checks"
+
+bench: $(STAMPS)/built
+	PYTHONPATH=. $(RUN) -m bench $(ARGS)
+
+test: $(STAMPS)/built
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(STAMPS)/packages
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(BIN)clang-format --dry-run --Werror $(CPP)
+
+format: $(STAMPS)/packages
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+	$(BIN)clang-format -i $(CPP)
+
+$(STAMPS)/packages: requirements-dev.txt
+	mkdir -p $(STAMPS)
+ifneq ($(VENV),)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet torch==$(TORCH)
+	$(RUN) -m pip install --quiet -r requirements-dev.txt
+endif
+	touch $@
+
+# In place, so that what is tested and measured is this tree.
+$(STAMPS)/built: $(STAMPS)/packages $(SOURCES)
+	$(RUN) setup.py build_ext --inplace
+	touch $@
+
+clean:
+	rm -rf build .venv adamp_fused/*.so

@@ -1,0 +1,249 @@
+"""What a program does to one item: sweep it, and come back to it if its tensor's outcome asks.
+
+An item of a shared tensor leaves its sums in slots of the scratch, and for each row the radial
+coefficient and the shrinkage that was applied.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+# ruff: noqa: SIM102 (one `if` decided when compiling, one when running)
+# No `from __future__ import annotations`: Triton reads the annotations below.
+
+import triton.language as tl
+
+from adamp_fused import _triton_tables
+from adamp_fused._triton_stages import (
+    AUTO,
+    CHANNEL,
+    DEFERRED,
+    HOLD,
+    NONE,
+    REVERSIBLE,
+    accumulate,
+    apply_update,
+    coefficients,
+    decide,
+    device,
+    prediction,
+    project_buffer,
+    radial_coefficient,
+    revisit,
+    root,
+    row_passes,
+    store_real,
+    whole_vectors,
+)
+
+SLOT_FIELDS = tl.constexpr(_triton_tables.SLOT_FIELDS)
+ALIGNED_SHAPES, UNALIGNED_SHAPES = tl.constexpr(0xAAAAAAAA), tl.constexpr(0x55555555)
+
+
+# ---- scratch of a shared tensor ------------------------------------------------------------------
+
+
+@device
+def slot(scratch, w, field: tl.constexpr, item):
+    """Where an item leaves a sum: ``field`` of pp, gg, pg, pu, failed rows, deferred rows."""
+    return scratch + w.scratch + 2 * w.rows + field * w.items + item
+
+
+@device
+def layer_slot(scratch, w):
+    """Where the radial coefficient of the layer view is left."""
+    return scratch + w.scratch + 2 * w.rows + SLOT_FIELDS * w.items
+
+
+@device
+def leave_sums(scratch, w, item, pp, gg, pg, pu, failed, deferred):
+    """Fill an item's slots, from which the totals are added up in a fixed order."""
+    tl.store(slot(scratch, w, 0, item), pp)
+    tl.store(slot(scratch, w, 1, item), gg)
+    tl.store(slot(scratch, w, 2, item), pg)
+    tl.store(slot(scratch, w, 3, item), pu)
+    tl.store(slot(scratch, w, 4, item), failed.to(pp.dtype))
+    tl.store(slot(scratch, w, 5, item), deferred.to(pp.dtype))
+
+
+@device
+def load_slots(scratch, w, field: tl.constexpr, item, inside):
+    """One sum of several items, which other programs have written in this launch."""
+    return tl.load(slot(scratch, w, field, item), mask=inside, other=0.0, cache_modifier=".cg")
+
+
+# ---- accumulate, and apply what is certain or foreseen -------------------------------------------
+
+
+@device
+def may_apply(outcome, passes, shrink):
+    """1 where a row of a shared tensor may be updated under a predicted outcome, else 0."""
+    likely = tl.where(outcome == NONE, 1, tl.where(outcome == CHANNEL, passes, 0))
+    return tl.where(tl.abs(shrink) <= REVERSIBLE, likely, 0)
+
+
+@device
+def sweep_rows(
+    w, grad, n, item, scratch,
+    ADAM: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
+):  # fmt: skip
+    """An item of whole rows, all of them on chip at once."""
+    ROWS: tl.constexpr = TILE // WIDTH
+    row = tl.arange(0, ROWS)
+    first = item.to(tl.int64) * ROWS
+    valid = row < w.rows - first
+    cols = whole_vectors(w.cols.to(tl.int32), DTYPE, ALIGNED)
+    col = tl.arange(0, WIDTH)[None, :]
+    inside = valid[:, None] & (col < cols)
+    start, offset = first * w.cols, row[:, None] * cols + col
+
+    p, g, u, m = accumulate(w, grad, n, start, offset, inside, ADAM, DTYPE, ALIGNED)
+    pp, gg = tl.sum(p * p, 1), tl.sum(g * g, 1)
+    pg, pu = tl.sum(p * g, 1), tl.sum(p * u, 1)
+    passes = row_passes(pp, gg, pg, w.channel_root, n)
+    failed = tl.sum(tl.where(valid, 1 - passes, 0), 0)
+    sum_pp, sum_gg, sum_pg, sum_pu = tl.sum(pp, 0), tl.sum(gg, 0), tl.sum(pg, 0), tl.sum(pu, 0)
+
+    shared = w.shared != 0
+    decided, layer_radial = decide(w, n, sum_pp, sum_gg, sum_pg, sum_pu, failed)
+    outcome = tl.where(shared, prediction(w, DTYPE), decided)
+    row_radial = radial_coefficient(pu, root(pp), n.eps)
+    radial, shrink = coefficients(outcome, row_radial, layer_radial, n)
+    now = tl.where(shared, may_apply(outcome, passes, shrink), 1)
+
+    if outcome != HOLD:
+        p_new = apply_update(p, u, shrink[:, None], n.step_size)
+        # Rows left for later are written as they were: a mask would cost the vector stores.
+        p_new = tl.where(now[:, None] != 0, p_new, p)
+        store_real(w.p, start, offset, inside, p_new, DTYPE, ALIGNED)
+    if not ADAM:
+        if n.project_buffer:
+            m = tl.where(now[:, None] != 0, project_buffer(u, p, radial[:, None], outcome), m)
+    store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
+    if shared:
+        rows = scratch + w.scratch + first + row
+        tl.store(rows, row_radial, mask=valid)
+        tl.store(rows + w.rows, tl.where(now != 0, shrink, DEFERRED), mask=valid)
+        deferred = tl.sum(tl.where(valid, 1 - now, 0), 0)
+        leave_sums(scratch, w, item, sum_pp, sum_gg, sum_pg, sum_pu, failed, deferred)
+    elif w.mode == AUTO:
+        tl.store(w.view.to(tl.pointer_type(tl.int32)), decided)
+
+
+@device
+def sweep_span(
+    w, grad, n, item, scratch,
+    ADAM: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, SPAN: tl.constexpr,
+    ALIGNED: tl.constexpr,
+):  # fmt: skip
+    """An item that is a span of a long row, or all of it; read twice only where it is projected."""
+    row = item // w.spans
+    first = (item % w.spans) * SPAN
+    start = row * w.cols + first
+    count = whole_vectors(tl.minimum(w.cols - first, SPAN).to(tl.int32), DTYPE, ALIGNED)
+    shared = w.shared != 0
+    predicted = prediction(w, DTYPE)
+    # Without a projection no sum is needed.
+    plain = tl.where(predicted == NONE, may_apply(predicted, 0, n.decay), 0)
+    at_once = tl.where(w.mode == NONE, 1, tl.where(shared, plain, 0))
+
+    zero = tl.zeros([TILE], dtype=n.eps.dtype)
+    all_pp, all_gg, all_pg, all_pu = zero, zero, zero, zero
+    for base in range(0, count, TILE):
+        offset = base + tl.arange(0, TILE)
+        inside = offset < count
+        p, g, u, m = accumulate(w, grad, n, start, offset, inside, ADAM, DTYPE, ALIGNED)
+        store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
+        if at_once != 0:
+            p_new = apply_update(p, u, n.decay, n.step_size)
+            store_real(w.p, start, offset, inside, p_new, DTYPE, ALIGNED)
+        all_pp += p * p
+        all_gg += g * g
+        all_pg += p * g
+        all_pu += p * u
+
+    if w.mode != NONE:
+        pp, gg, pg, pu = tl.sum(all_pp, 0), tl.sum(all_gg, 0), tl.sum(all_pg, 0), tl.sum(all_pu, 0)
+        passes = row_passes(pp, gg, pg, w.channel_root, n)
+        row_radial = radial_coefficient(pu, root(pp), n.eps)
+        # A span knows no more of its row.
+        passes = tl.where(w.spans == 1, passes, 0)
+        decided, layer_radial = decide(w, n, pp, gg, pg, pu, 1 - passes)
+        outcome = tl.where(shared, predicted, decided)
+        radial, shrink = coefficients(outcome, row_radial, layer_radial, n)
+        now = tl.where(shared, may_apply(outcome, passes, shrink), 1)
+        if now > at_once:
+            # The sweep before wrote what other threads now read.
+            tl.debug_barrier()
+            nothing = tl.full((), DEFERRED, n.eps.dtype)
+            for base in range(0, count, TILE):
+                offset = base + tl.arange(0, TILE)
+                revisit(
+                    w, grad, n, start, offset, offset < count, True,
+                    outcome, radial, shrink, radial, nothing, ADAM, DTYPE, ALIGNED,
+                )  # fmt: skip
+        if shared:
+            # Every span of a row is treated alike. The radial coefficient of a row that has several
+            # is left by whoever adds them up.
+            rows = scratch + w.scratch + row
+            tl.store(rows, row_radial, mask=w.spans == 1)
+            tl.store(rows + w.rows, tl.where(now != 0, shrink, DEFERRED), mask=first == 0)
+            failed = tl.where(w.spans == 1, 1 - passes, 0)
+            leave_sums(scratch, w, item, pp, gg, pg, pu, failed, 1 - now)
+        elif w.mode == AUTO:
+            tl.store(w.view.to(tl.pointer_type(tl.int32)), decided)
+
+
+# ---- come back -----------------------------------------------------------------------------------
+
+
+@device
+def finish(
+    w, grad, n, item, scratch, outcome, predicted,
+    ADAM: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
+    SPAN: tl.constexpr,
+):  # fmt: skip
+    """Bring what an item has left to do to the outcome of its tensor."""
+    deferred = tl.load(slot(scratch, w, 5, item), cache_modifier=".cg")
+    if (outcome != predicted) | (deferred > 0):
+        first_row = item // w.spans * w.item_rows
+        first = (item % w.spans) * SPAN
+        line = tl.minimum(w.cols - first, SPAN).to(tl.int32)
+        count = line * tl.minimum(w.rows - first_row, w.item_rows).to(tl.int32)
+        start = first_row * w.cols + first
+        records = scratch + w.scratch + first_row
+        # The span that ends a single row may be no whole number of vectors.
+        aligned = (w.aligned != 0) & (count * (DTYPE.primitive_bitwidth // 8) % 16 == 0)
+        if ALIGNED_SHAPES & SHAPES:
+            if aligned:
+                finish_run(
+                    w, grad, n, start, count, line, records, scratch, outcome, predicted,
+                    ADAM, DTYPE, TILE, True,
+                )  # fmt: skip
+        if UNALIGNED_SHAPES & SHAPES:
+            if aligned == 0:
+                finish_run(
+                    w, grad, n, start, count, line, records, scratch, outcome, predicted,
+                    ADAM, DTYPE, TILE, False,
+                )  # fmt: skip
+
+
+@device
+def finish_run(
+    w, grad, n, start, count, line, records, scratch, outcome, predicted,
+    ADAM: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, ALIGNED: tl.constexpr,
+):  # fmt: skip
+    """Finish ``count`` elements from ``start``, in rows of ``line``, with their rows' records."""
+    count = whole_vectors(count, DTYPE, ALIGNED)
+    layer_radial = tl.load(layer_slot(scratch, w), cache_modifier=".cg")
+    for base in range(0, count, TILE):
+        offset = base + tl.arange(0, TILE)
+        inside = offset < count
+        record = records + offset // line
+        row_radial = tl.load(record, mask=inside, other=0.0, cache_modifier=".cg")
+        applied = tl.load(record + w.rows, mask=inside, other=0.0, cache_modifier=".cg")
+        radial, shrink = coefficients(outcome, row_radial, layer_radial, n)
+        undo_radial = tl.where(predicted == CHANNEL, row_radial, 0.0)
+        todo = (applied == DEFERRED) | (outcome != predicted)
+        revisit(
+            w, grad, n, start, offset, inside, todo,
+            outcome, radial, shrink, undo_radial, applied, ADAM, DTYPE, ALIGNED,
+        )  # fmt: skip

@@ -1,0 +1,164 @@
+"""``python -m bench tables``: rewrites the measured tables of the README from the JSON files.
+
+A table stands between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->``; nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import console, results
+
+Report = dict[str, Any]
+Cell = Callable[[dict[str, Any]], str]
+
+NOT_MEASURED = "not measured yet"
+BLOCK = re.compile(r"(<!-- begin:(?P<name>[\w-]+) -->\n).*?(<!-- end:(?P=name) -->)", re.DOTALL)
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table, its first column left aligned and the rest right."""
+    lines = [header, [":--"] + ["--:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _machine(machine: Report) -> str:
+    processor = f"{machine['cpu']} ({machine['cpu_capability']}, {machine['threads']} threads)"
+    parts = [processor, machine["system"], f"Python {machine['python']}"]
+    if machine["gpu"]:
+        gpu = f"{machine['gpu']} (driver {machine['gpu_driver']}, CUDA {machine['cuda']})"
+        parts = [gpu, *parts]
+    parts += [f"torch {machine['torch']}", machine["date"], f"commit {machine['commit']}"]
+    return "Measured on " + ", ".join(parts) + "."
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _wall(row: Report) -> str:
+    return f"{_milliseconds(row['ms'])} ({row['ratio']:.2f}x)"
+
+
+def _kernel(row: Report) -> str:
+    if row["kernel_ms"] is None:
+        return "-"
+    return f"{_milliseconds(row['kernel_ms'])} ({row['kernel_ratio']:.2f}x)"
+
+
+def _host(row: Report) -> str:
+    launches = "-" if row["launches"] is None else f"{row['launches']:,.0f}"
+    return f"{row['host_ms']:.3f} / {launches}"
+
+
+def _share(row: Report) -> str:
+    return f"{row['rate_share']:.0%}"
+
+
+def _grid(report: Report, corner: str, cell: Cell) -> str:
+    """Contenders down, workloads across; this package's rows in bold."""
+    contenders: dict[str, Report] = {}
+    for workload in report["workloads"]:
+        contenders |= {row["contender"]: row for row in workload["rows"]}
+    # The families one after the other, whichever workload named a contender first.
+    ordered = sorted(contenders.values(), key=lambda row: row["family"])
+    lines = []
+    for contender in ordered:
+        line = [f"**{contender['label']}**" if contender["ours"] else contender["label"]]
+        for workload in report["workloads"]:
+            found = [r for r in workload["rows"] if r["contender"] == contender["contender"]]
+            line.append(cell(found[0]) if found else "-")
+        lines.append(line)
+    titles = [workload["title"].replace("one tensor of ", "") for workload in report["workloads"]]
+    return _markdown([corner, *titles], lines)
+
+
+def step_block(report: Report | None) -> str:
+    """Step times: wall and share of the memory rate; on a GPU also kernels, host and launches."""
+    if report is None:
+        return NOT_MEASURED
+    grids = [_grid(report, "ms a step (ratio)", _wall)]
+    if report["settings"]["device"] == "cuda":
+        grids.append(_grid(report, "kernel ms (ratio)", _kernel))
+        grids.append(_grid(report, "host ms / launches", _host))
+    grids.append(_grid(report, "% of the memory rate", _share))
+    settings = report["settings"]
+    notes = (
+        f"{_machine(report['machine'])} {settings['dtype']}, outcome {settings['outcome']}; "
+        f"medians over up to {settings['rounds']} alternating rounds. Ratios to torch's fused "
+        "AdamW, for SGDP to its fused SGD with momentum."
+    )
+    return "\n\n".join([*grids, notes])
+
+
+def train_block(report: Report | None) -> str:
+    """Training on real data: quality side by side, and the optimizer's share of the time."""
+    if report is None:
+        return NOT_MEASURED
+    tables = []
+    for task in report["tasks"]:
+        header = [f"{task['title']}, {task['steps']:,} steps", "training loss", task["metric"]]
+        header += ["ms an iteration", "of that in `step()`"]
+        tail = max(1, task["steps"] // 20)
+        rows = []
+        for run in task["runs"]:
+            metric = f"{run['metric'][-1]:.1%}" if task["percent"] else f"{run['metric'][-1]:.4f}"
+            rows.append(
+                [
+                    f"**{run['label']}**" if run["ours"] else run["label"],
+                    f"{statistics.fmean(run['losses'][-tail:]):.4f}",
+                    metric,
+                    f"{run['iteration_s'] * 1e3:.1f}",
+                    f"{run['optimizer_s'] * 1e3:.2f} ({run['optimizer_share']:.1%})",
+                ]
+            )
+        tables.append(_markdown(header, rows))
+    notes = (
+        f"{_machine(report['machine'])} Same seed, same data order, one seed; training loss: mean "
+        "of the last 5 % of steps; times: medians."
+    )
+    return "\n\n".join([*tables, notes])
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Report | None], str]]] = {
+    "cpu-step": ("cpu-step.json", step_block),
+    "cpu-train": ("cpu-train.json", train_block),
+    "gpu-step": ("gpu-step.json", step_block),
+    "gpu-train": ("gpu-train.json", train_block),
+}
+"""Block name: the file it is made from, and how."""
+
+
+def rewrite(text: str, folder: Path) -> str:
+    """``text`` with every known block made anew from the reports in ``folder``.
+
+    Raises:
+        ValueError: a block whose name is none of :data:`BLOCKS`.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in BLOCKS:
+            raise ValueError(f"no table is called {name!r}; there are {', '.join(BLOCKS)}")
+        file, block = BLOCKS[name]
+        return match[1] + "\n" + block(results.read(folder / file)) + "\n\n" + match[3]
+
+    return BLOCK.sub(fill, text)
+
+
+def run(readme: Path, folder: Path, check: bool) -> int:
+    """Rewrite ``readme``, or with ``check`` only say whether it is up to date; an exit status."""
+    old = readme.read_text(encoding="utf-8")
+    new = rewrite(old, folder)
+    names = ", ".join(match["name"] for match in BLOCK.finditer(old)) or "none"
+    if check and new != old:
+        console.say(f"{readme} differs from the results: run python -m bench tables")
+        return 1
+    if new != old:
+        readme.write_text(new, encoding="utf-8")
+    console.say(f"{readme}: tables {names} {'up to date' if new == old else 'rewritten'}")
+    return 0

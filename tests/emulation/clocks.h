@@ -1,0 +1,58 @@
+// Who is known to have done what: the happens-before relation of a launch.
+//
+// All of a block's threads know at a barrier what each of them knew; between blocks knowledge passes only
+// from a release to an acquire that reads it. Hence a clock has one number for each block (what happened
+// in its intervals between barriers) and, for the interval in which a thread released, that thread's count.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace emulation::races {
+
+// One access: when and by whom. Also the point up to which a thread's accesses are known.
+struct Event {
+  uint32_t interval = 0;  // barriers that the block had passed
+  uint32_t count = 0;     // releases that the thread had made
+  int16_t block = -1;     // -1: no event
+  int16_t thread = 0;
+  uint32_t where = 0;     // in the program
+};
+
+constexpr int16_t kSeveralThreads = -1;
+
+struct Clock {
+  std::vector<uint32_t> intervals;  // of each block: those before are known
+  std::vector<Event> points;        // and what this thread did until then
+
+  bool knows(const Event& event) const {
+    if (event.interval < intervals[event.block]) return true;
+    return std::any_of(points.begin(), points.end(), [&](const Event& point) {
+      return point.block == event.block && point.thread == event.thread && event.count <= point.count;
+    });
+  }
+
+  void add_point(const Event& point) {
+    if (point.interval < intervals[point.block]) return;
+    for (Event& mine : points) {
+      if (mine.block == point.block && mine.thread == point.thread) {
+        if (mine.count < point.count) mine = point;
+        return;
+      }
+    }
+    points.push_back(point);
+  }
+
+  void join(const Clock& other) {
+    for (size_t i = 0; i < intervals.size(); ++i) {
+      intervals[i] = std::max(intervals[i], other.intervals[i]);
+    }
+    for (const Event& point : other.points) add_point(point);
+    points.erase(std::remove_if(points.begin(), points.end(),
+                                [this](const Event& p) { return p.interval < intervals[p.block]; }),
+                 points.end());
+  }
+};
+
+}  // namespace emulation::races

@@ -1,0 +1,58 @@
+#include "memory.h"
+
+#include <cstring>
+#include <string>
+
+#include "fibers.h"
+
+namespace emulation {
+namespace {
+
+void before(const void* at, size_t size, const char* what) {
+  if (reinterpret_cast<uintptr_t>(at) % size != 0) {
+    fail("a misaligned " + std::string(what) + " of " + std::to_string(size) + " bytes");
+  }
+  before_access();
+}
+
+}  // namespace
+
+uint32_t atomic_add(uint32_t* at, uint32_t value, Order order) {
+  before_atomic(true);
+  races::atomic(at, order, true, __builtin_return_address(0));
+  const uint32_t old = *at;
+  *at = old + value;
+  return old;
+}
+
+uint32_t atomic_load(const uint32_t* at, Order order) {
+  before_atomic(false);
+  races::atomic(at, order, false, __builtin_return_address(0));
+  return *at;
+}
+
+void atomic_store(uint32_t* at, uint32_t value, Order order) {
+  before_atomic(true);
+  races::atomic(at, order, true, __builtin_return_address(0));
+  *at = value;
+}
+
+void read_memory(void* to, const void* at, size_t size) {
+  before(at, size, "load");
+  races::plain(at, size, races::kRead, __builtin_return_address(0));
+  std::memcpy(to, at, size);
+}
+
+void write_memory(void* at, const void* from, size_t size) {
+  before(at, size, "store");
+  races::plain(at, size, races::kWrite, __builtin_return_address(0));
+  std::memcpy(at, from, size);
+}
+
+void write_strongly(void* at, const void* from, size_t size) {
+  before(at, size, "store");
+  races::plain(at, size, races::kStrongWrite, __builtin_return_address(0));
+  std::memcpy(at, from, size);
+}
+
+}  // namespace emulation

@@ -1,0 +1,18 @@
+// How the emulated device is set up, for the tests.
+#pragma once
+
+#include "../../csrc/step_args.h"
+#include "fibers.h"
+
+namespace emulation {
+
+struct Device {
+  int blocks = 4;     // of a launch, at most
+  Schedule schedule;  // of the next launch; each launch takes the next seed
+};
+Device& device();
+
+// Memory with an exact end and no usable contents.
+std::shared_ptr<void> allocate(int64_t bytes);
+
+}  // namespace emulation

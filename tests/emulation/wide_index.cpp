@@ -1,0 +1,139 @@
+#include "wide_index.h"
+
+#include <sys/mman.h>
+
+#include <cmath>
+#include <memory>
+
+#include "../../csrc/cuda/kernel_args.h"
+#include "kernel_emulated.h"
+#include "oracle.h"
+#include "races.h"
+
+namespace emulation {
+namespace {
+
+using namespace adamp;
+
+constexpr size_t kWatched = 1 << 16;  // bytes at either end that the kernel may touch
+
+// Address space that becomes memory where it is touched; zeros.
+class Sparse {
+ public:
+  explicit Sparse(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
+    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<char*>(memory);
+    races::add_memory(data_, std::min(bytes_, kWatched), 4, "start", true);
+    if (bytes_ > 2 * kWatched) races::add_memory(end(), kWatched, 4, "end", true);
+  }
+  ~Sparse() {
+    races::remove_memory(data_);
+    races::remove_memory(end());
+    munmap(data_, bytes_);
+  }
+  Sparse(const Sparse&) = delete;
+  Sparse& operator=(const Sparse&) = delete;
+  float* floats() const { return reinterpret_cast<float*>(data_); }
+  unsigned char* bytes() const { return reinterpret_cast<unsigned char*>(data_); }
+
+ private:
+  char* end() const { return data_ + bytes_ - kWatched; }
+  size_t bytes_;
+  char* data_;
+};
+
+struct Tables {
+  DeviceTensor tensor = {};
+  Item items[2] = {};
+  Ticket tickets[3] = {
+      {0, 1, 0, TicketKind::kAccumulate}, {1, 1, 0, TicketKind::kAccumulate}, {0, 2, 0, TicketKind::kFinish}};
+  Decision decision = {};
+  uint32_t next_ticket = 0;
+  int32_t view = 0;
+};
+
+// The kernel's memory is what the tables say, and nothing else.
+struct Watch {
+  const void* base;
+  Watch(const void* at, size_t size) : base(at) { races::add_memory(at, size, 4, "table", true); }
+  ~Watch() { races::remove_memory(base); }
+};
+
+// One step of a tensor of `rows` x `cols` whose items are the two given ones.
+std::string check(int64_t rows, int64_t cols, const Item& first, const Item& last, Projection projection) {
+  const int64_t numel = rows * cols, bytes = numel * 4;
+  const Sparse p(bytes), g(bytes), m(bytes), v(bytes), scratch(64 + (rows + 1) * 12);
+  auto tables = std::make_unique<Tables>();
+  const Watch watch(tables.get(), sizeof(Tables));
+  tables->tensor.info = {p.floats(), m.floats(), v.floats(), &tables->view, rows, cols, DType::kFloat32, projection};
+  tables->tensor.item_count = 2;
+  tables->tensor.finish_tickets = 1;
+  tables->tensor.rows_are_split = first.col_end < cols;
+  tables->tensor.wide = 1;
+  tables->tensor.records = 64;
+  tables->items[0] = first;
+  tables->items[1] = last;
+
+  Hyper h = {};
+  h.lr = 0.01;
+  h.weight_decay = h.wd_ratio = h.delta = 0.1;
+  h.eps = 1e-8;
+  h.decay_gain = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
+  h.decay1 = h.gain1 = h.decay2 = h.gain2 = 0.5;
+  const void* grad = g.floats();
+  const int32_t hyper_index = 0;
+  KernelArgs args = {};
+  args.tensors = &tables->tensor;
+  args.items = tables->items;
+  args.tickets = tables->tickets;
+  args.decisions = &tables->decision;
+  args.scratch = scratch.bytes();
+  args.next_ticket = &tables->next_ticket;
+  args.n_tickets = 3;
+  args.n_tensors = args.n_hypers = 1;
+  std::memcpy(args.inline_values, &grad, sizeof grad);
+  std::memcpy(args.inline_values + sizeof grad, &h, sizeof h);
+  std::memcpy(args.inline_values + sizeof grad + sizeof h, &hyper_index, sizeof hyper_index);
+
+  // The oracle sees the elements of the two items as one small tensor.
+  const int64_t count = (first.row_end - first.row_begin) * (first.col_end - first.col_begin);
+  const int64_t offset = last.row_begin * cols + last.col_begin;
+  const auto at = [&](int64_t i) { return i < count ? i : offset + i - count; };
+  Values want;
+  want.m.assign(2 * count, 0);
+  want.v.assign(2 * count, 0);
+  for (int64_t i = 0; i < 2 * count; ++i) {
+    // Neighbours cancel, so that every row passes the test.
+    p.floats()[at(i)] = static_cast<float>(1 + i / 2 % 5);
+    g.floats()[at(i)] = (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + i / 2 % 3);
+    want.p.push_back(p.floats()[at(i)]);
+    want.g.push_back(g.floats()[at(i)]);
+  }
+  const int64_t few_rows = tables->tensor.rows_are_split ? 1 : 2 * (first.row_end - first.row_begin);
+  oracle_step(want, few_rows, 2 * count / few_rows, Method::kAdamP, DType::kFloat32, projection, h);
+  launch_kernel(Method::kAdamP, true, 2, args, {7, 2});
+  for (int64_t i = 0; i < 2 * count; ++i) {
+    if (!(std::fabs(p.floats()[at(i)] - want.p[i]) <= 1e-5 * want.p[i])) {
+      return "element " + std::to_string(at(i)) + " of " + std::to_string(numel) + " is " +
+             std::to_string(p.floats()[at(i)]) + ", want " + std::to_string(want.p[i]);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string check_wide_index() {
+  constexpr int64_t kRows = 3 * (int64_t{1} << 21), kCols = 1 << 10, kPiece = 4096;
+  const Item first_rows = {0, 5, 0, kCols, 0, 0}, last_rows = {kRows - 5, kRows, 0, kCols, 0, 1};
+  const std::string wrong = check(kRows, kCols, first_rows, last_rows, Projection::kAuto);
+  if (!wrong.empty()) return "whole rows: " + wrong;
+  const Item first_piece = {0, 1, 0, kPiece, 0, 0};
+  const Item last_piece = {0, 1, kRows * kCols - kPiece, kRows * kCols, 0, 1};
+  const std::string also = check(1, kRows * kCols, first_piece, last_piece, Projection::kLayer);
+  return also.empty() ? "" : "pieces of a row: " + also;
+}
+
+}  // namespace emulation

@@ -1,0 +1,12 @@
+// Element indices beyond 2^32, in a few pages of memory.
+#pragma once
+
+#include <string>
+
+namespace emulation {
+
+// Runs a plan whose only items are the first and the last of a tensor of 3 * 2^31 elements. What is wrong,
+// or "".
+std::string check_wide_index();
+
+}  // namespace emulation

@@ -1,0 +1,251 @@
+#include "world.h"
+
+#include <cmath>
+
+#include "runtime_emulated.h"
+
+namespace emulation {
+namespace {
+
+using adamp::Hyper;
+using adamp::View;
+
+// Outcomes that follow one another in every way; a tensor starts at a place of its own.
+constexpr View kScript[] = {View::kChannel, View::kChannel, View::kNone,    View::kNone,
+                            View::kLayer,   View::kLayer,   View::kChannel, View::kLayer,
+                            View::kNone,    View::kChannel, View::kNone};
+constexpr size_t kScriptLength = sizeof kScript / sizeof *kScript;
+
+double normal(Random& random) {
+  double sum = 0;  // of twelve uniform draws: near enough
+  for (int i = 0; i < 12; ++i) sum += random.next() / 4294967296.0;
+  return sum - 6;
+}
+
+double tolerance(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat64: return 1e-12;
+    case DType::kFloat32: return 2e-5;
+    case DType::kFloat16: return 0x1p-10;
+    default: return 0x1p-7;
+  }
+}
+
+// The bits of a View's int32 kept in a float array of one element.
+View view_of(const Array& array) {
+  int32_t value;
+  std::memcpy(&value, array.data(), 4);
+  return static_cast<View>(value);
+}
+
+}  // namespace
+
+World::World(const Case& c) : case_(c) {
+  for (const TensorSpec& spec : c.tensors) {
+    Tensor t;
+    t.spec = spec;
+    const int64_t count = spec.rows * spec.cols;
+    t.p = Array("weight", spec.dtype, count, spec.offset);
+    t.m = Array("moment 1", spec.dtype, count, spec.offset);
+    if (c.method == Method::kAdamP) t.v = Array("moment 2", spec.dtype, count, spec.offset);
+    t.view = Array("view", DType::kFloat32, 1, 0);
+    for (int step = 0; step < c.steps; ++step) {
+      t.grads.emplace_back("gradient", spec.dtype, count, spec.grad_offset);
+    }
+    Random random(tensors_.size());
+    for (int64_t i = 0; i < count; ++i) {
+      // Some rows are so small that their update cannot be undone.
+      const double scale = i / spec.cols % 5 == 3 ? 1e-3 : 1;
+      t.p.set(i, scale * normal(random));
+      t.m.set(i, 0);
+      if (t.v.data() != nullptr) t.v.set(i, 0);
+    }
+    t.view.set(0, 0);
+    t.start = save(t);
+    tensors_.push_back(std::move(t));
+  }
+}
+
+Hyper World::hyper(size_t tensor, int step) const {
+  const Options& o = case_.options;
+  Hyper h = {};
+  h.lr = o.lr * (case_.own_hypers ? 1 + 0.01 * static_cast<double>(tensor) : 1);
+  h.weight_decay = o.weight_decay;
+  h.wd_ratio = 0.1;
+  h.delta = 0.1;
+  h.eps = 1e-8;
+  h.nesterov = o.nesterov;
+  h.maximize = o.maximize;
+  h.project_buffer = o.project_buffer;
+  h.decay_gain = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
+  h.decay1 = 0.9;
+  h.gain1 = 1;
+  if (case_.method == Method::kAdamP) {
+    h.gain1 = 0.1;
+    h.decay2 = 0.999;
+    h.gain2 = 0.001;
+    h.inv_bias_correction1 = 1 / (1 - std::pow(0.9, step + 1));
+    h.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(0.999, step + 1));
+  } else {
+    h.decay_gain = 10;
+  }
+  return h;
+}
+
+std::unique_ptr<adamp::Executor> World::make_executor(int blocks) const {
+  device().blocks = blocks;
+  std::vector<adamp::TensorInfo> infos;
+  for (const Tensor& t : tensors_) {
+    adamp::TensorInfo info = {};
+    info.param = t.p.data();
+    info.moment1 = t.m.data();
+    info.moment2 = t.v.data();
+    const bool automatic = t.spec.projection == Projection::kAuto;
+    info.view = automatic ? static_cast<int32_t*>(t.view.data()) : nullptr;
+    info.rows = t.spec.projection == Projection::kOff ? 1 : t.spec.rows;
+    info.cols = info.rows == 0 ? 0 : t.p.count() / info.rows;
+    info.dtype = t.spec.dtype;
+    info.projection = t.spec.projection;
+    infos.push_back(info);
+  }
+  return adamp::make_cuda_executor(case_.method, infos, allocate, nullptr);
+}
+
+void World::step(adamp::Executor& executor, int number) {
+  std::vector<const void*> grads;
+  std::vector<int32_t> indices;
+  std::vector<Hyper> hypers;
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    grads.push_back(tensors_[t].has_grad(number) ? tensors_[t].grads[number].data() : nullptr);
+    if (hypers.empty() || case_.own_hypers) hypers.push_back(hyper(t, number));
+    indices.push_back(static_cast<int32_t>(hypers.size()) - 1);
+  }
+  executor.run({grads.data(), indices.data(), hypers.data(), static_cast<int64_t>(hypers.size()), 1,
+                nullptr});
+}
+
+void World::restart() {
+  for (Tensor& t : tensors_) {
+    size_t at = 0;
+    for (Array* array : {&t.p, &t.m, &t.v, &t.view}) {
+      const size_t size = array->save().size();
+      array->load({t.start.begin() + at, t.start.begin() + at + size});
+      at += size;
+    }
+  }
+}
+
+void World::run(int blocks, int resident, uint64_t seed) {
+  restart();
+  const auto executor = make_executor(blocks);
+  device().schedule.seed = seed;
+  device().schedule.resident = resident;
+  for (int number = 0; number < case_.steps; ++number) step(*executor, number);
+}
+
+std::string World::run_first() {
+  const auto executor = make_executor(1);
+  device().schedule = Schedule();
+  for (int number = 0; number < case_.steps; ++number) {
+    std::vector<Values> want;
+    std::vector<View> before;
+    for (size_t t = 0; t < tensors_.size(); ++t) {
+      draw_gradient(tensors_[t], t, number);
+      want.push_back(read(tensors_[t], number));
+      before.push_back(view_of(tensors_[t].view));
+    }
+    step(*executor, number);
+    for (size_t t = 0; t < tensors_.size(); ++t) {
+      const Tensor& tensor = tensors_[t];
+      const std::string name = "step " + std::to_string(number) + ", tensor " + std::to_string(t) + ": ";
+      View view = before[t];
+      if (tensor.has_grad(number)) {
+        view = oracle_step(want[t], tensor.spec.rows, tensor.spec.cols, case_.method, tensor.spec.dtype,
+                           tensor.spec.projection, hyper(t, number));
+        ++outcomes[static_cast<int>(view)];
+        changes += view != before[t];
+      }
+      if (tensor.spec.projection == Projection::kAuto && view_of(tensor.view) != view) {
+        return name + "another outcome";
+      }
+      const std::string wrong = check(tensor, want[t], number);
+      if (!wrong.empty()) return name + wrong;
+    }
+  }
+  for (Tensor& t : tensors_) t.end = save(t);
+  return "";
+}
+
+std::string World::check(const Tensor& t, const Values& want, int) const {
+  const double relative = tolerance(t.spec.dtype), lr = case_.options.lr;
+  const auto differ = [&](const Array& got, const std::vector<double>& expected, double absolute,
+                          const char* what) -> std::string {
+    for (int64_t i = 0; i < got.count(); ++i) {
+      if (!(std::fabs(got.get(i) - expected[i]) <= relative * std::fabs(expected[i]) + absolute)) {
+        return std::string(what) + " " + std::to_string(i) + " is " + std::to_string(got.get(i)) +
+               ", want " + std::to_string(expected[i]);
+      }
+    }
+    return "";
+  };
+  std::string wrong = differ(t.p, want.p, 10 * relative * lr, "weight");
+  if (wrong.empty()) wrong = differ(t.m, want.m, relative, "first moment");
+  if (wrong.empty() && t.v.data() != nullptr) wrong = differ(t.v, want.v, relative * 1e-3, "second moment");
+  return wrong;
+}
+
+std::string World::compare() const {
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    if (save(tensors_[t]) != tensors_[t].end) return "other bits in tensor " + std::to_string(t);
+  }
+  return "";
+}
+
+Values World::read(const Tensor& t, int step) {
+  Values x;
+  for (int64_t i = 0; i < t.p.count(); ++i) {
+    x.p.push_back(t.p.get(i));
+    x.m.push_back(t.m.get(i));
+    x.v.push_back(t.v.data() == nullptr ? 0 : t.v.get(i));
+    x.g.push_back(t.grads[step].get(i));
+  }
+  return x;
+}
+
+std::vector<unsigned char> World::save(const Tensor& t) {
+  std::vector<unsigned char> all;
+  for (const Array* array : {&t.p, &t.m, &t.v, &t.view}) {
+    const std::vector<unsigned char> bytes = array->save();
+    all.insert(all.end(), bytes.begin(), bytes.end());
+  }
+  return all;
+}
+
+// Across the weights of each row for `channel`; along them for `none`; along them and against them in
+// turn, row by row, for `layer`.
+void World::draw_gradient(Tensor& t, size_t index, int step) {
+  const View wanted = kScript[(step + index) % kScriptLength];
+  Random random(1000 * index + step + 1);
+  const int64_t rows = t.spec.rows, cols = t.spec.cols;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::vector<double> g(cols);
+    double pp = 0, pg = 0;
+    for (int64_t i = 0; i < cols; ++i) {
+      const double p = t.p.get(row * cols + i);
+      g[i] = normal(random);
+      pp += p * p;
+      pg += p * g[i];
+    }
+    const double size = 0.7 * std::sqrt(static_cast<double>(cols) * pp);
+    double along = 0;
+    if (wanted == View::kNone) along = size;
+    // Pairs of rows whose products with the weights cancel; rows of any length of weight.
+    if (wanted == View::kLayer && row / 2 * 2 + 1 < rows) along = row % 2 == 0 ? 1 : -1;
+    for (int64_t i = 0; i < cols; ++i) {
+      const double p = t.p.get(row * cols + i);
+      t.grads[step].set(row * cols + i, g[i] + (pp == 0 ? 0 : (along - pg) / pp * p));
+    }
+  }
+}
+
+}  // namespace emulation

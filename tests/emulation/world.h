@@ -1,0 +1,54 @@
+// A case brought to life: its tensors, the executor, and gradients that lead to each outcome in turn.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cases.h"
+#include "oracle.h"
+#include "schedule.h"
+#include "storage.h"
+
+namespace emulation {
+
+class World {
+ public:
+  explicit World(const Case& c);
+
+  // All steps from the start, at most `blocks` blocks, so many of them resident. Throws Fault.
+  void run(int blocks, int resident, uint64_t seed);
+
+  // The first run: draws the gradients, and compares every step with the oracle. What is wrong, or "".
+  std::string run_first();
+
+  // What is not equal, bit by bit, to what the first run came to, or "".
+  std::string compare() const;
+
+  // Tensor-steps of each outcome, and those whose outcome was not the last one.
+  int outcomes[3] = {}, changes = 0;
+
+ private:
+  struct Tensor {
+    TensorSpec spec;
+    Array p, m, v;
+    Array view;                // an int32
+    std::vector<Array> grads;  // of each step
+    std::vector<unsigned char> start, end;
+    bool has_grad(int step) const { return spec.no_grad_in != step && p.count() > 0; }
+  };
+
+  adamp::Hyper hyper(size_t tensor, int step) const;
+  void step(adamp::Executor& executor, int number);
+  void draw_gradient(Tensor& tensor, size_t index, int step);
+  std::string check(const Tensor& tensor, const Values& want, int step) const;
+  static Values read(const Tensor& tensor, int step);
+  static std::vector<unsigned char> save(const Tensor& tensor);
+  std::unique_ptr<adamp::Executor> make_executor(int blocks) const;
+  void restart();
+
+  const Case& case_;
+  std::vector<Tensor> tensors_;
+};
+
+}  // namespace emulation
