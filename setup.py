@@ -1,8 +1,9 @@
 """The extension module; everything else about the package is in pyproject.toml.
 
-``ADAMP_FUSED_BUILD`` says what to build: ``auto`` (the default: CPU, and CUDA where torch is a CUDA build
-and a CUDA toolkit is found; nothing, with a word about it, where there is no C++ compiler), ``cpu``,
-``cuda`` (CPU and CUDA, or an error), ``none``. Whether a GPU is present plays no part.
+``ADAMP_FUSED_BUILD`` says what to build: ``auto`` (the default: CPU, and CUDA where torch is a
+CUDA build and a CUDA toolkit is found; nothing, with a word about it, where there is no C++
+compiler), ``cpu``, ``cuda`` (CPU and CUDA, or an error), ``none``. Whether a GPU is present plays
+no part.
 """
 
 from __future__ import annotations
@@ -15,13 +16,23 @@ from pathlib import Path
 from setuptools import setup
 
 CHOICES = ("auto", "cpu", "cuda", "none")
-# Machine code for each generation since Ampere (8.0 also runs on 8.6 and 8.9), PTX for what comes after.
+# Machine code for each generation since Ampere (8.0 also runs on 8.6 and 8.9), PTX for what comes
+# after.
 DEFAULT_ARCHS = "8.0 9.0 10.0 12.0+PTX"
 
-CPP_FLAGS = ["-O3", "-fno-math-errno", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized"]
+CPP_FLAGS = [
+    "-O3",
+    "-fno-math-errno",
+    "-fopenmp",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wno-psabi",
+    "-Wno-maybe-uninitialized",
+]
 
 
 def say(text: str) -> None:
+    """Print where pip's output does not hide it."""
     print(f"adamp_fused: {text}", file=sys.stderr)
 
 
@@ -47,9 +58,9 @@ def wanted() -> tuple[bool, bool]:
     toolkit = cpp_extension.CUDA_HOME is not None and torch.version.cuda is not None
     if choice == "cuda" and not toolkit:
         sys.exit(
-            f"ADAMP_FUSED_BUILD=cuda needs a CUDA build of torch (this one: {torch.__version__}) and a "
-            f"CUDA toolkit (CUDA_HOME: {cpp_extension.CUDA_HOME}); install both, or build with "
-            "ADAMP_FUSED_BUILD=cpu"
+            f"ADAMP_FUSED_BUILD=cuda needs a CUDA build of torch (this one: {torch.__version__}) "
+            f"and a CUDA toolkit (CUDA_HOME: {cpp_extension.CUDA_HOME}); install both, or build "
+            "with ADAMP_FUSED_BUILD=cpu"
         )
     return True, toolkit if choice == "auto" else choice == "cuda"
 
@@ -61,7 +72,11 @@ def extension(cuda: bool) -> dict[str, object]:
 
     # ninja from the environment that runs this, whether or not that is activated.
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
-    sources = ["csrc/bindings.cpp", "csrc/plan.cpp", *map(str, sorted(Path("csrc/cpu").glob("*.cpp")))]
+    sources = [
+        "csrc/bindings.cpp",
+        "csrc/plan.cpp",
+        *map(str, sorted(Path("csrc/cpu").glob("*.cpp"))),
+    ]
     macros = [("ADAMP_FUSED_TORCH_VERSION", f'"{torch.__version__}"')]
     flags = {"cxx": CPP_FLAGS}
     kind = cpp_extension.CppExtension

@@ -5,4 +5,3 @@ from adamp_fused.adamp import FusedAdamP
 from adamp_fused.sgdp import FusedSGDP
 
 __all__ = ["FusedAdamP", "FusedSGDP", "__version__"]
-

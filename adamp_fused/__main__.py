@@ -1,4 +1,4 @@
-"""``python -m adamp_fused info [--json]``: what was built, and which backend each device would get."""
+"""``python -m adamp_fused info [--json]``: what was built, each device's backend."""
 
 from __future__ import annotations
 

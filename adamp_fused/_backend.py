@@ -20,8 +20,8 @@ State = dict[Tensor, dict[str, Tensor]]
 class Slot:
     """One parameter of a step: its tensors, and the options of its group.
 
-    param, grad, and the moments in ``state`` have one shape, dtype and device. ``grad`` is None where
-    a parameter takes part in the plan but got no gradient this time.
+    param, grad, and the moments in ``state`` have one shape, dtype and device. ``grad`` is None
+    where a parameter takes part in the plan but got no gradient this time.
     """
 
     param: Tensor
@@ -48,8 +48,8 @@ class Backend(Protocol):
     """One implementation of the step."""
 
     name: str
-    #: True: every row of a parameter must be one contiguous run and the gradient and the moments must
-    #: share the parameter's strides; the optimizer then passes copies where they do not.
+    #: True: every row of a parameter must be one contiguous run and the gradient and the moments
+    #: must share the parameter's strides; the optimizer then passes copies where they do not.
     needs_row_layout: bool
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
@@ -106,7 +106,9 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
 def usable_by_default(backend: Backend, device: torch.device, capturable: bool) -> str | None:
     """None where ``backend=None`` may choose this backend for ``device``, else why not."""
     if backend.name == "triton" and device.type == "cpu":
-        return "Triton runs CPU tensors in its interpreter only, which is for tests, not for training"
+        return (
+            "Triton runs CPU tensors in its interpreter only, which is for tests, not for training"
+        )
     return backend.unavailable(device, capturable)
 
 

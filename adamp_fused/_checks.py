@@ -1,4 +1,4 @@
-"""Every check of a user's input, each with the value, the requirement and the remedy in its message.
+"""Every check of a user's input, each naming the value, the requirement and the remedy.
 
 All of them run before a step changes anything.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 PROJECTIONS = ("auto", "channel", "layer", "off")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -47,13 +48,18 @@ def check_param(param: Tensor, name: str) -> None:
         )
     if param.layout != torch.strided:
         raise TypeError(
-            f"{name} has layout {param.layout}; parameters must be dense (torch.strided): convert it "
-            "with .to_dense()"
+            f"{name} has layout {param.layout}; parameters must be dense (torch.strided): convert "
+            "it with .to_dense()"
+        )
+    if is_traceable_wrapper_subclass(param):
+        raise TypeError(
+            f"{name} is a {type(param).__name__}; sharded and wrapped parameters are not supported "
+            "yet, since the projection needs whole rows: give the optimizer the plain parameters"
         )
     if torch._debug_has_internal_overlap(param) == 1:
         raise ValueError(
-            f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several elements in "
-            "one memory location (an expanded tensor); make it a tensor of its own with .clone()"
+            f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several elements "
+            "in one memory location (an expanded tensor); make it a tensor of its own with .clone()"
         )
 
 
@@ -61,8 +67,8 @@ def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
     """Raise unless ``grad`` is a gradient that ``param`` can be stepped with."""
     if grad.layout != torch.strided:
         raise TypeError(
-            f"the gradient of {name} has layout {grad.layout}; AdamP and SGDP need dense gradients: use "
-            "sparse=False in the embedding, or convert the gradient with .to_dense()"
+            f"the gradient of {name} has layout {grad.layout}; AdamP and SGDP need dense gradients: "
+            "use sparse=False in the embedding, or convert the gradient with .to_dense()"
         )
     for what in ("dtype", "device"):
         if getattr(grad, what) != getattr(param, what):
@@ -98,8 +104,8 @@ def _check_lr(lr: Any) -> None:
     if isinstance(lr, Tensor):
         if lr.numel() != 1:
             raise ValueError(
-                f"lr is a tensor of {lr.numel()} elements; a tensor learning rate must have exactly "
-                "one: use one parameter group for each learning rate"
+                f"lr is a tensor of {lr.numel()} elements; a tensor learning rate must have "
+                "exactly one: use one parameter group for each learning rate"
             )
         # The value of a tensor on a device is not read: that would wait for the device.
         if lr.device.type == "cpu":
@@ -115,7 +121,7 @@ def _check_number(name: str, value: Any) -> None:
 
 def _check_at_least_zero(name: str, value: Any) -> None:
     _check_number(name, value)
-    if not 0 <= value:
+    if not value >= 0:
         raise ValueError(f"{name}={value!r} must be at least 0; pass {name}=0 or a positive number")
 
 

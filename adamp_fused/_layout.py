@@ -1,9 +1,10 @@
 """Rows as contiguous runs: the memory layout that kernels work on, and copies where it is missing.
 
-A kernel walks the elements of a channel (dimension 0) as one contiguous run, and finds the gradient and
-the moments of an element at the parameter's own offset. Contiguous and channels_last parameters are
-laid out so already. Where one is not (a transposed or sliced parameter, a gradient in another layout),
-the step works on a copy and the result is copied back: slower, and equal in value.
+A kernel walks the elements of a channel (dimension 0) as one contiguous run, and finds the
+gradient and the moments of an element at the parameter's own offset. Contiguous and channels_last
+parameters are laid out so already. Where one is not (a transposed or sliced parameter, a gradient
+in another layout), the step works on a copy and the result is copied back: slower, and equal in
+value.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from adamp_fused._backend import Groups, Slot, State
 
 
 def row_strides(param: Tensor) -> tuple[int, ...]:
-    """The strides of ``param`` if its rows are contiguous runs, else those of a contiguous tensor."""
+    """The strides of ``param`` if its rows are contiguous runs, else a contiguous tensor's."""
     if param.is_contiguous():
         return param.stride()
     dense = torch.empty_like(param, memory_format=torch.preserve_format, device="meta").stride()
@@ -59,7 +60,11 @@ class Staging:
             ).copy_(grad)
         param = self._copied(slot.param, strides)
         state = slot.state | {key: self._copied(slot.state[key], strides) for key in moments}
-        if grad is slot.grad and param is slot.param and all(state[k] is slot.state[k] for k in moments):
+        if (
+            grad is slot.grad
+            and param is slot.param
+            and all(state[k] is slot.state[k] for k in moments)
+        ):
             return slot
         return Slot(param, grad, state, slot.group, slot.group_index)
 

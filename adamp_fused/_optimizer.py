@@ -1,7 +1,7 @@
 """What FusedAdamP and FusedSGDP share: options, state, checks, and the plans of a step.
 
-The order of a step: pick up what changed; if anything but gradients and numbers did, check everything
-and plan anew; only then change the first value.
+The order of a step: pick up what changed; if anything but gradients and numbers did, check
+everything and plan anew; only then change the first value.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ProjectedOptimizer(Optimizer):
         self._plans = []
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Perform one step.
 
         Args:
@@ -68,7 +68,8 @@ class ProjectedOptimizer(Optimizer):
             What ``closure`` returned, or None.
 
         Raises:
-            TypeError, ValueError, RuntimeError: a gradient, an option or a state tensor cannot be used;
+            TypeError, ValueError, RuntimeError: a gradient, an option or a state tensor cannot be
+            used;
                 nothing has changed then, neither parameters nor state.
         """
         loss = None
@@ -126,7 +127,7 @@ class ProjectedOptimizer(Optimizer):
         return slots
 
     def _complete_state(self, slot: Slot) -> None:
-        """Make what is missing in a parameter's state, and give ``step`` and ``view`` their types."""
+        """Make what is missing in a parameter's state; give ``step`` and ``view`` their types."""
         param, group = slot.param, slot.group
         slot.state = state = self.state[param]
         if self._counts_steps:
@@ -159,9 +160,7 @@ class ProjectedOptimizer(Optimizer):
                 if entry:
                     self._complete_types(entry, param, group)
 
-    def _complete_types(
-        self, entry: dict[str, Any], param: Tensor, group: dict[str, Any]
-    ) -> None:
+    def _complete_types(self, entry: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
         if self._counts_steps and "step" in entry:
             entry["step"] = _step_tensor(entry["step"], param, group["capturable"])
         if "view" in entry:
@@ -171,7 +170,8 @@ class ProjectedOptimizer(Optimizer):
 def _step_tensor(step: Any, param: Tensor, capturable: bool) -> Tensor:
     """The step count as a 0-dim tensor; an integer, as the official package keeps it, is accepted.
 
-    float64 beside float64 parameters, so that bias corrections computed from it are as exact as they.
+    float64 beside float64 parameters, so that bias corrections computed from it are as exact as
+    they.
     """
     dtype = torch.float64 if param.dtype == torch.float64 else torch.float32
     device = param.device if capturable else torch.device("cpu")
@@ -181,5 +181,5 @@ def _step_tensor(step: Any, param: Tensor, capturable: bool) -> Tensor:
 
 
 def _view_tensor(view: Any, param: Tensor) -> Tensor:
-    """The last outcome as a 0-dim int32 tensor; ``load_state_dict`` casts it to the weight's dtype."""
+    """The last outcome as 0-dim int32; ``load_state_dict`` casts it to the weight's dtype."""
     return torch.as_tensor(view, device=param.device).to(torch.int32)

@@ -69,7 +69,7 @@ def _step(
 def _adam_moments(
     g: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> tuple[Tensor, Any, Any]:
-    """Update ``exp_avg`` and ``exp_avg_sq``; return ``u``, the step size and ``lr * weight_decay``."""
+    """Update ``exp_avg`` and ``exp_avg_sq``; return ``u``, step size and ``lr * weight_decay``."""
     beta1, beta2 = (float(beta) for beta in group["betas"])
     step = state["step"].add_(1)
     # On the device where the count lives there, else as a Python float: neither waits.
@@ -87,7 +87,7 @@ def _adam_moments(
 def _sgd_moments(
     g: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> tuple[Tensor, Any, Any]:
-    """Update ``momentum``; return ``u``, the step size and the decay ``lr * wd / (1 - momentum)``."""
+    """Update ``momentum``; return ``u``, step size and ``lr * weight_decay / (1 - momentum)``."""
     momentum = group["momentum"]
     b = _update(state["momentum"], g, momentum, 1 - group["dampening"])
     u = F.moving_average(b, g, momentum, 1) if group["nesterov"] else b
@@ -135,7 +135,9 @@ def _decide(
 
     def passes(pp: Tensor, gg: Tensor, pg: Tensor, row_length: int) -> Tensor:
         norm_p, norm_g = pp.sqrt().clamp(min=eps), gg.sqrt().clamp(min=eps)
-        return F.cosine_below(pg, norm_p, norm_g, group["delta"] / math.sqrt(row_length)).all()
+        bound = group["delta"] / math.sqrt(row_length)
+        below: Tensor = F.cosine_below(pg, norm_p, norm_g, bound)
+        return below.all()
 
     channel = passes(pp, gg, pg, p.numel() // p.shape[0])
     layer = passes(pp.sum(), gg.sum(), pg.sum(), p.numel()) & ~channel

@@ -19,15 +19,15 @@ class FusedAdamP(ProjectedOptimizer):
         \eta = \frac{lr}{1-\beta_1^t} \\
         p &\leftarrow (1 - lr \cdot wd \cdot r)\, p - \eta\, \Pi(u)
 
-    With ``nesterov`` the numerator of :math:`u` is :math:`\beta_1 m + (1-\beta_1) g`. A weight of two or
-    more dimensions is seen as rows, first one for each channel (dimension 0), then one for the whole
-    layer. In the first of these views in which **every** row of length :math:`D` fulfils
+    With ``nesterov`` the numerator of :math:`u` is :math:`\beta_1 m + (1-\beta_1) g`. A weight of
+    two or more dimensions is seen as rows, first one for each channel (dimension 0), then one for
+    the whole layer. In the first of these views in which **every** row of length :math:`D` fulfils
 
     .. math:: |\cos(p_{row}, g_{row})| < \delta / \sqrt{D}
 
     the radial part is removed, row by row,
-    :math:`\Pi(u) = u - p\,(p \cdot u)/(\|p\| + \epsilon)^2`, and :math:`r` is ``wd_ratio``. In neither, and
-    for weights of fewer dimensions, :math:`\Pi(u) = u` and :math:`r = 1`.
+    :math:`\Pi(u) = u - p\,(p \cdot u)/(\|p\| + \epsilon)^2`, and :math:`r` is ``wd_ratio``. In
+    neither, and for weights of fewer dimensions, :math:`\Pi(u) = u` and :math:`r = 1`.
 
     Args:
         params: parameters or parameter groups, of dtype float32, float64, bfloat16 or float16.
@@ -39,18 +39,19 @@ class FusedAdamP(ProjectedOptimizer):
         wd_ratio: factor of the weight decay on projected weights, at least 0.
         nesterov: use Nesterov momentum.
         projection: ``"auto"``, the test above; ``"channel"`` or ``"layer"``, always project in that
-            view, without a test (for weights known to be followed by a normalisation); ``"off"``, never.
+            view, without a test (for weights known to be followed by a normalisation); ``"off"``,
+            never.
         maximize: step along the gradient instead of against it.
         capturable: keep ``step`` on the parameter's device, so that no step waits for the host.
-        backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of each
-            parameter's device. Not an option of a group.
+        backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
+            each parameter's device. Not an option of a group.
 
     State of each parameter, compatible with ``adamp`` 0.3.0: ``step`` (0-dim tensor), ``exp_avg``,
-    ``exp_avg_sq`` (shape and dtype of the parameter); and, where ``projection="auto"`` tests it, ``view``,
-    the last outcome (0-dim int32: 0 none, 1 channel, 2 layer).
+    ``exp_avg_sq`` (shape and dtype of the parameter); and, where ``projection="auto"`` tests it,
+    ``view``, the last outcome (0-dim int32: 0 none, 1 channel, 2 layer).
 
-    float16 and bfloat16 parameters are computed in float32: moments and weights are rounded once, when
-    they are stored.
+    float16 and bfloat16 parameters are computed in float32: moments and weights are rounded once,
+    when they are stored.
 
     Raises:
         ValueError: an option is out of its range; the message names it.
@@ -87,16 +88,16 @@ class FusedAdamP(ProjectedOptimizer):
         capturable: bool = False,
         backend: str | None = None,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            delta=delta,
-            wd_ratio=wd_ratio,
-            nesterov=nesterov,
-            projection=projection,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "delta": delta,
+            "wd_ratio": wd_ratio,
+            "nesterov": nesterov,
+            "projection": projection,
+            "maximize": maximize,
+            "capturable": capturable,
+        }
         super().__init__(params, defaults, backend)

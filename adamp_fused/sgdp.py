@@ -17,7 +17,8 @@ class FusedSGDP(ProjectedOptimizer):
         b &\leftarrow \mu b + (1 - d) g, \qquad u = b \quad (u = g + \mu b \text{ with nesterov}) \\
         p &\leftarrow \Bigl(1 - \frac{lr \cdot wd \cdot r}{1-\mu}\Bigr) p - lr\, \Pi(u)
 
-    with momentum :math:`\mu` and dampening :math:`d`; the projection :math:`\Pi` and :math:`r` as in
+    with momentum :math:`\mu` and dampening :math:`d`; the projection :math:`\Pi` and :math:`r` as
+    in
     :class:`FusedAdamP`.
 
     Args:
@@ -27,22 +28,24 @@ class FusedSGDP(ProjectedOptimizer):
         dampening: :math:`d`.
         weight_decay: decoupled weight decay, at least 0.
         nesterov: use Nesterov momentum.
-        eps: at least 0; added to the norm in the projection, lower clamp of each norm in the cosine.
+        eps: at least 0; added to the norm in the projection, lower clamp of each norm in the
+            cosine.
         delta: threshold of the cosine, at least 0.
         wd_ratio: factor of the weight decay on projected weights, at least 0.
         project_buffer: without nesterov :math:`u` *is* the momentum buffer. True: the projected
-            :math:`\Pi(u)` becomes the buffer that the next step starts from, as in the official package.
+            :math:`\Pi(u)` becomes the buffer that the next step starts from, as in the official
+            package.
             False: the buffer stays as it was before the projection, as the paper writes it. With
             nesterov both are the same.
         projection: ``"auto"``, ``"channel"``, ``"layer"`` or ``"off"``, as in :class:`FusedAdamP`.
         maximize: step along the gradient instead of against it.
         capturable: accepted for symmetry with FusedAdamP; SGDP keeps no step count.
-        backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of each
-            parameter's device. Not an option of a group.
+        backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
+            each parameter's device. Not an option of a group.
 
     State of each parameter, compatible with ``adamp`` 0.3.0: ``momentum`` (shape and dtype of the
-    parameter); and, where ``projection="auto"`` tests it, ``view``, the last outcome (0-dim int32: 0 none,
-    1 channel, 2 layer).
+    parameter); and, where ``projection="auto"`` tests it, ``view``, the last outcome (0-dim int32:
+    0 none, 1 channel, 2 layer).
 
     Raises:
         ValueError: an option is out of its range; the message names it.
@@ -81,18 +84,18 @@ class FusedSGDP(ProjectedOptimizer):
         capturable: bool = False,
         backend: str | None = None,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            eps=eps,
-            delta=delta,
-            wd_ratio=wd_ratio,
-            project_buffer=project_buffer,
-            projection=projection,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "eps": eps,
+            "delta": delta,
+            "wd_ratio": wd_ratio,
+            "project_buffer": project_buffer,
+            "projection": projection,
+            "maximize": maximize,
+            "capturable": capturable,
+        }
         super().__init__(params, defaults, backend)

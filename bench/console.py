@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Advance = Callable[[], None]
 
 # Wide enough for every table here; output that is no terminal has no width of its own.
-PLAIN_WIDTH = 130
+PLAIN_WIDTH = 120
 
 
 def _console() -> Console | None:
@@ -54,7 +54,8 @@ def table(
         # An ordinary "grey50" would vanish on light backgrounds; dim adapts to both.
         drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for index, column in enumerate(columns):
-            drawn.add_column(column, justify="right" if index else "left", no_wrap=True)
+            # Headers break at spaces where a terminal is narrow; the labels never do.
+            drawn.add_column(column, justify="right" if index else "left", no_wrap=index == 0)
         for index, row in enumerate(rows):
             drawn.add_row(*row, style="bold green" if index in bold else "")
         _CONSOLE.print(drawn)

@@ -107,6 +107,11 @@ class MemoryRate:
     limit: float
 
 
+def best(first: MemoryRate, second: MemoryRate) -> MemoryRate:
+    """The higher of two measurements: what slows a machine down for a moment only lowers one."""
+    return MemoryRate(*map(max, dataclasses.astuple(first), dataclasses.astuple(second)))
+
+
 def memory_rate(device: torch.device, groups: int = 3, repeats: int = 5) -> MemoryRate:
     """Measure both rates: the best of ``groups`` medians of ``repeats``."""
     numel = (256 if device.type == "cuda" else 64) * 2**20

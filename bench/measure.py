@@ -17,6 +17,7 @@ from bench.harness import (
     Kernels,
     MemoryRate,
     Sample,
+    best,
     memory_rate,
     profile_step,
     spread,
@@ -51,7 +52,7 @@ class Row:
     ms: wall time of ``step()`` until its work is done; device_ms: between CUDA events; kernel_ms:
     sum of the kernels' own times; host_ms: until ``step()`` returned. The ratios divide by the
     anchor that took turns with this contender. rate_share: bytes of the model per second, by
-    kernel time where known, over the memory rate measured just before.
+    kernel time where known, over the memory rate measured just before and after.
     """
 
     contender: str
@@ -111,6 +112,10 @@ class Lane:
             seconds.append(time_step(self.optimizer.step, settings.device).wall)
         affordable = max(FEWEST_ROUNDS, int(settings.budget / min(seconds)))
         self.rounds = min(settings.rounds, affordable)
+
+    def release(self) -> None:
+        """Give the parameters and the optimizer's state back; the samples stay."""
+        del self.optimizer
 
     def due(self, turn: int, turns: int, budget: float) -> bool:
         """Whether this lane steps in a turn: its rounds are spread evenly over all turns."""
@@ -208,28 +213,27 @@ def measure(
     """Measure every contender on one workload, or say why it cannot be done."""
     itemsize = settings.dtype.itemsize
     rate = memory_rate(settings.device)
-    rows: list[Row] = []
     families = [f for f in FAMILIES if any(c.family is f for c in contenders)]
     capacity = 0.8 * machine.available_bytes(settings.device)
     fitting = shrink(workload, min(most_parameters(f, itemsize, capacity) for f in families))
     if fitting is None:
         return Skipped(workload.name, f"does not fit in {capacity / 2**30:.1f} GiB of free memory")
+    measured: list[tuple[Lane, Lane]] = []
     batches = 0
     for family in families:
         members = [contender for contender in contenders if contender.family is family]
-        for batch in pack(members, fitting.numel * itemsize, capacity):
+        for index, batch in enumerate(pack(members, fitting.numel * itemsize, capacity)):
             label = f"{fitting.title}, {family.title}"
             lanes = measure_batch(fitting, batch, settings, label)
             # The anchor leads every batch; its row is that of the family's first batch.
-            seen = any(row.contender == family.anchor for row in rows)
-            rows += [
-                _row(lane, lanes[0], fitting.numel, settings, rate)
-                for lane in lanes[1 if seen else 0 :]
-            ]
+            measured += [(lane, lanes[0]) for lane in lanes[1 if index else 0 :]]
             batches += 1
             # Before the next batch takes memory: optimizers refer to themselves.
-            del lanes
+            for lane in lanes:
+                lane.release()
             gc.collect()
+    rate = best(rate, memory_rate(settings.device))
+    rows = [_row(lane, anchor, fitting.numel, settings, rate) for lane, anchor in measured]
     return WorkloadResult(
         fitting.name, fitting.title, len(fitting.weights), fitting.numel, rate, batches, rows
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import console, results
+from bench.contenders import FAMILIES
 
 Report = dict[str, Any]
 Cell = Callable[[dict[str, Any]], str]
@@ -59,13 +60,21 @@ def _share(row: Report) -> str:
     return f"{row['rate_share']:.0%}"
 
 
-def _grid(report: Report, corner: str, cell: Cell) -> str:
+def _is_anchor(row: Report) -> bool:
+    return any(row["contender"] == family.anchor for family in FAMILIES)
+
+
+def _is_anchor_or_ours(row: Report) -> bool:
+    return _is_anchor(row) or row["ours"]
+
+
+def _grid(report: Report, corner: str, cell: Cell, only: Callable[[Report], bool] = bool) -> str:
     """Contenders down, workloads across; this package's rows in bold."""
     contenders: dict[str, Report] = {}
     for workload in report["workloads"]:
         contenders |= {row["contender"]: row for row in workload["rows"]}
     # The families one after the other, whichever workload named a contender first.
-    ordered = sorted(contenders.values(), key=lambda row: row["family"])
+    ordered = sorted(filter(only, contenders.values()), key=lambda row: row["family"])
     lines = []
     for contender in ordered:
         line = [f"**{contender['label']}**" if contender["ours"] else contender["label"]]
@@ -85,12 +94,14 @@ def step_block(report: Report | None) -> str:
     if report["settings"]["device"] == "cuda":
         grids.append(_grid(report, "kernel ms (ratio)", _kernel))
         grids.append(_grid(report, "host ms / launches", _host))
-    grids.append(_grid(report, "% of the memory rate", _share))
+    grids.append(_grid(report, "% of the memory rate", _share, _is_anchor_or_ours))
     settings = report["settings"]
+    spreads = [r["spread"] or 0 for w in report["workloads"] for r in w["rows"] if _is_anchor(r)]
     notes = (
         f"{_machine(report['machine'])} {settings['dtype']}, outcome {settings['outcome']}; "
         f"medians over up to {settings['rounds']} alternating rounds. Ratios to torch's fused "
-        "AdamW, for SGDP to its fused SGD with momentum."
+        "AdamW, for SGDP to its fused SGD with momentum; half the interquartile range of these "
+        f"two: at most ±{max(spreads):.0%}."
     )
     return "\n\n".join([*grids, notes])
 

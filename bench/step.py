@@ -47,8 +47,8 @@ def _cells(row: Row, gpu: bool) -> list[str]:
 def _columns(gpu: bool) -> list[str]:
     columns = ["contender", "ms", "spread", "ratio"]
     if gpu:
-        columns += ["kernel ms", "ratio", "host ms", "launches", "syncs"]
-    return [*columns, "MB moved", "of rate", "rounds"]
+        columns += ["kernel ms", "ratio", "host ms", "launches", "waits"]
+    return [*columns, "MB", "of rate", "rounds"]
 
 
 def describe_rate(rate: MemoryRate) -> str:
@@ -81,7 +81,7 @@ def _explain(settings: Settings) -> None:
     console.say(
         f"\nStep time on {settings.device} in {settings.dtype}, outcome {settings.outcome!r}. "
         f"Medians over alternating rounds, fewer where a step is slow.\n"
-        f"ratio: to {anchors}. MB moved: the least a step can do, p, g and states read, p and "
+        f"ratio: to {anchors}. MB: the least a step can do, p, g and states read, p and "
         f"states written. of rate: those bytes per second over the memory rate.\n",
         style="dim",
     )

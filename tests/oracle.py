@@ -8,10 +8,10 @@ package is imported. Arguments are never changed.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 NONE, CHANNEL, LAYER = 0, 1, 2
@@ -83,9 +83,9 @@ def project(u: Tensor, p: Tensor, view: int, eps: float) -> Tensor:
     return (u_rows - unit * (unit * u_rows).sum(1, keepdim=True)).reshape(p.shape)
 
 
-def stored(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Round x as a state tensor of that type would hold it, and give it back in float64."""
-    return x.to(dtype).double()
+def exact(x: Tensor) -> Tensor:
+    """Storage that rounds nothing."""
+    return x
 
 
 def adamp_step(
@@ -102,14 +102,14 @@ def adamp_step(
     nesterov: bool = False,
     projection: str = "auto",
     maximize: bool = False,
-    store: torch.dtype = torch.float64,
+    store: Callable[[Tensor], Tensor] = exact,
 ) -> Step:
-    """One AdamP step; an empty state starts at zero, `store` is the type that holds the moments."""
+    """One AdamP step; an empty state starts at zero, `store` does as the moments' storage."""
     p, g = p.double(), -grad.double() if maximize else grad.double()
     beta1, beta2 = betas
     t = int(state.get("step", 0)) + 1
-    m = stored(beta1 * state.get("exp_avg", 0 * p).double() + (1 - beta1) * g, store)
-    v = stored(beta2 * state.get("exp_avg_sq", 0 * p).double() + (1 - beta2) * g * g, store)
+    m = store(beta1 * state.get("exp_avg", 0 * p).double() + (1 - beta1) * g)
+    v = store(beta2 * state.get("exp_avg_sq", 0 * p).double() + (1 - beta2) * g * g)
     numerator = beta1 * m + (1 - beta1) * g if nesterov else m
     u = numerator / (v.sqrt() / math.sqrt(1 - beta2**t) + eps)
     view, margin = choose(p, g, projection, delta, eps)
@@ -134,15 +134,15 @@ def sgdp_step(
     project_buffer: bool = True,
     projection: str = "auto",
     maximize: bool = False,
-    store: torch.dtype = torch.float64,
+    store: Callable[[Tensor], Tensor] = exact,
 ) -> Step:
-    """One SGDP step; an empty state starts at zero, `store` is the type that holds the buffer."""
+    """One SGDP step; an empty state starts at zero, `store` does as the buffer's storage."""
     p, g = p.double(), -grad.double() if maximize else grad.double()
     b = momentum * state.get("momentum", 0 * p).double() + (1 - dampening) * g
-    b = raw = stored(b, store)
+    b = raw = store(b)
     view, margin = choose(p, g, projection, delta, eps)
     u = project(g + momentum * b if nesterov else b, p, view, eps)
     if project_buffer and not nesterov:
-        b = stored(u, store)
+        b = store(u)
     decay = lr * weight_decay / (1 - momentum) * (1 if view == NONE else wd_ratio)
     return Step((1 - decay) * p - lr * u, {"momentum": b}, view, margin, raw)

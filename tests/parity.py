@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from cases import DECAY, STATE_KEYS, TOLERANCES, Shape, Tolerance, shapes
+from cases import DECAY, STATE_KEYS, Shape, Tolerance, shapes
 from conftest import Kind
 from gradients import generator, scripted
 from oracle import Step, adamp_step, sgdp_step
@@ -14,12 +15,10 @@ from targets import Target
 ORACLES = {"AdamP": adamp_step, "SGDP": sgdp_step}
 
 
-def weights(
-    shape: Shape, dtype: torch.dtype = torch.float32, device: str = "cpu"
-) -> torch.nn.Parameter:
+def weights(shape: Shape, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Parameter:
     """Give a parameter of normal weights that depends on the shape's name alone."""
     values = torch.randn(shape.shape, generator=generator(shape.seed), dtype=torch.float64)
-    return torch.nn.Parameter(values.to(device, dtype))
+    return Parameter(values.to(device, dtype))
 
 
 def largest(x: Tensor) -> float:
@@ -46,7 +45,9 @@ def assert_close(got: Tensor, want: Tensor, bound: Tensor, what: str) -> None:
 
 def check_parameter(p: Tensor, step: Step, lr: float, tolerance: Tolerance, what: str) -> None:
     """Compare weights with the oracle's."""
-    bound = tolerance.p_rel * step.p.abs() + tolerance.p_lr * lr + smallest(p.dtype)
+    # In 16 bits the last bit of a large momentum buffer is seen in the update.
+    units = max(1.0, largest(step.raw)) if p.dtype.itemsize == 2 else 1.0
+    bound = tolerance.p_rel * step.p.abs() + tolerance.p_lr * lr * units + smallest(p.dtype)
     assert_close(p, step.p, bound, f"{what}: weights")
 
 
@@ -72,7 +73,7 @@ class Pair:
     """One parameter and its twin in the oracle's hands."""
 
     def __init__(
-        self, shape: Shape, p: torch.nn.Parameter, kind: str, options: dict[str, Any]
+        self, shape: Shape, p: Parameter, kind: str, options: dict[str, Any], backend: Target
     ) -> None:
         """Start the twin at the parameter's values; options are those of its group."""
         self.shape, self.p, self.kind, self.options = shape, p, kind, options
@@ -80,7 +81,7 @@ class Pair:
         self.twin_state: dict[str, Any] = {}
         self.rng = generator(shape.seed + 1)
         self.exact_restart = p.dtype in (torch.bfloat16, torch.float16)
-        self.tolerance = TOLERANCES[p.dtype]
+        self.tolerance = backend.tolerance(p.dtype)
         self.latest = Step(self.twin, {}, 0, 1.0, self.twin)
 
     def advance(self, outcome: int, state: dict[str, Any]) -> None:
@@ -91,8 +92,8 @@ class Pair:
             self.twin_state |= {key: state[key].detach().double().cpu() for key in keys}
         grad = scripted(self.twin, outcome, self.rng).to(self.p.dtype)
         self.p.grad = grad.to(self.p.device)
-        store = self.p.dtype if self.exact_restart else torch.float64
-        step = ORACLES[self.kind](self.twin, grad, self.twin_state, store=store, **self.options)
+        oracle, store = ORACLES[self.kind], self.tolerance.store
+        step = oracle(self.twin, grad, self.twin_state, store=store, **self.options)
         assert step.margin > 1.5, f"{self.shape.name}: a cosine too near its bound to judge"
         self.latest, self.twin, self.twin_state = step, step.p, step.state
 
@@ -125,10 +126,7 @@ def pairs_of(
 ) -> list[Pair]:
     """One pair per shape, each with options of its own that start equal."""
     made = [(shape, weights(shape, dtype, backend.device)) for shape in wanted]
-    pairs = [Pair(shape, p, kind.name, kind.options | options) for shape, p in made]
-    for pair in pairs:
-        pair.tolerance = backend.tolerance(dtype)
-    return pairs
+    return [Pair(shape, p, kind.name, kind.options | options, backend) for shape, p in made]
 
 
 def model(kind: Kind, backend: Target, *names: str, **options: Any) -> tuple[Any, list[Pair]]:

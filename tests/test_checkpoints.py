@@ -23,12 +23,14 @@ def through_file(state_dict: dict[str, Any]) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
 
 
-def copies(optimizer: Any, pairs: list[Pair], make_copy: Any) -> tuple[Any, list[Pair]]:
+def copies(
+    optimizer: Any, pairs: list[Pair], make_copy: Any, backend: Target
+) -> tuple[Any, list[Pair]]:
     """A copy of the optimizer, and pairs that follow the copied parameters."""
     twin = make_copy(optimizer)
     followers = []
     for pair, p in zip(pairs, twin.param_groups[0]["params"], strict=True):
-        follower = Pair(pair.shape, p, pair.kind, pair.options)
+        follower = Pair(pair.shape, p, pair.kind, pair.options, backend)
         follower.twin, follower.twin_state = pair.twin, dict(pair.twin_state)
         followers.append(follower)
     return twin, followers
@@ -40,7 +42,7 @@ def test_copies(backend: Target, kind: Kind, how: str) -> None:
     optimizer, pairs = model(kind, backend)
     run(optimizer, pairs, SCRIPT[:3])
     make_copy = copy.deepcopy if how == "deepcopy" else lambda x: pickle.loads(pickle.dumps(x))
-    twin, followers = copies(optimizer, pairs, make_copy)
+    twin, followers = copies(optimizer, pairs, make_copy, backend)
     originals = [pair.p.detach().clone() for pair in pairs]
     run(twin, followers, SCRIPT[3:6])
     assert all(torch.equal(pair.p, old) for pair, old in zip(pairs, originals, strict=True))
@@ -50,7 +52,7 @@ def test_copies(backend: Target, kind: Kind, how: str) -> None:
 
 def test_copy_before_the_first_step(backend: Target, kind: Kind) -> None:
     """A copy of an optimizer without state is an optimizer without state."""
-    twin, followers = copies(*model(kind, backend), copy.deepcopy)
+    twin, followers = copies(*model(kind, backend), copy.deepcopy, backend)
     run(twin, followers, SCRIPT[:3])
 
 
@@ -79,7 +81,8 @@ def test_load_into_float64(backend: Target, kind: Kind) -> None:
     other = kind.make(doubles, backend)
     other.load_state_dict(through_file(optimizer.state_dict()))
     followers = [
-        Pair(pair.shape, p, kind.name, pair.options) for pair, p in zip(pairs, doubles, strict=True)
+        Pair(pair.shape, p, kind.name, pair.options, backend)
+        for pair, p in zip(pairs, doubles, strict=True)
     ]
     for follower in followers:
         state = other.state[follower.p]

@@ -24,11 +24,11 @@ SHAPES = (
 class LaidOut(Pair):
     """A pair whose gradient comes in a layout, and which sees that a step moves nothing."""
 
-    def __init__(self, shape: Shape, layout: Any, kind: Kind, device: str) -> None:
+    def __init__(self, shape: Shape, layout: Any, kind: Kind, backend: Target) -> None:
         """Lay the weights out; gradients are contiguous until told otherwise."""
-        p = weights(shape, device=device)
+        p = weights(shape, device=backend.device)
         p.data = layout(p.data)
-        super().__init__(shape, p, kind.name, kind.options | DECAY)
+        super().__init__(shape, p, kind.name, kind.options | DECAY, backend)
         self.grad_layout = contiguous
 
     def advance(self, outcome: int, state: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ class LaidOut(Pair):
 def laid_out(kind: Kind, backend: Target, *layouts: Any) -> tuple[Any, list[LaidOut]]:
     """One optimizer over each shape in each layout, and its pairs."""
     wanted = SHAPES[:2] if backend.slow else SHAPES
-    pairs = [LaidOut(shape, layout, kind, backend.device) for shape in wanted for layout in layouts]
+    pairs = [LaidOut(shape, layout, kind, backend) for shape in wanted for layout in layouts]
     return kind.make([pair.p for pair in pairs], backend, **DECAY), pairs
 
 

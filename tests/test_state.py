@@ -141,7 +141,7 @@ def test_two_optimizers_on_one_parameter(backend: Target, kind: Kind) -> None:
     """Two optimizers that take turns on the same parameter keep their states apart."""
     first, (one,) = model(kind, backend, "odd")
     second = kind.make([one.p], backend, **DECAY)
-    two = Pair(one.shape, one.p, kind.name, one.options)
+    two = Pair(one.shape, one.p, kind.name, one.options, backend)
     for outcome in SCRIPT[:3]:
         run(first, [one], (outcome,))
         two.twin = one.p.detach().double().cpu()

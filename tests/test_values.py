@@ -117,7 +117,7 @@ def test_degenerate(backend: Target, kind: Kind, what: str) -> None:
     p.data.copy_(twin)
     twin = p.detach().double().cpu()
     optimizer = kind.make([p], backend, weight_decay=0.1)
-    pair = Pair(shape, p, kind.name, options)
+    pair = Pair(shape, p, kind.name, options, backend)
     for number in range(3):
         grad = noise(p.shape, rng)
         if part == "g":
