@@ -58,8 +58,8 @@ def check_param(param: Tensor, name: str) -> None:
         )
     if torch._debug_has_internal_overlap(param) == 1:
         raise ValueError(
-            f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several elements "
-            "in one memory location (an expanded tensor); make it a tensor of its own with .clone()"
+            f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several "
+            "elements in one memory location (an expanded tensor); make it a tensor of its own with .clone()"
         )
 
 
@@ -67,8 +67,8 @@ def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
     """Raise unless ``grad`` is a gradient that ``param`` can be stepped with."""
     if grad.layout != torch.strided:
         raise TypeError(
-            f"the gradient of {name} has layout {grad.layout}; AdamP and SGDP need dense gradients: "
-            "use sparse=False in the embedding, or convert the gradient with .to_dense()"
+            f"the gradient of {name} has layout {grad.layout}; AdamP and SGDP need dense "
+            "gradients: use sparse=False in the embedding, or convert the gradient with .to_dense()"
         )
     for what in ("dtype", "device"):
         if getattr(grad, what) != getattr(param, what):

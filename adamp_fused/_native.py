@@ -42,8 +42,8 @@ class NativeBackend:
         """Why not: the device, the build, or capturable."""
         if device.type != self._device_type:
             return (
-                f"the {self.name} kernels work on {self._device_type!r} tensors; move the parameters "
-                "there or use another backend"
+                f"the {self.name} kernels work on {self._device_type!r} tensors; move the "
+                "parameters there or use another backend"
             )
         if self._extension is None:
             return (
@@ -52,8 +52,8 @@ class NativeBackend:
             )
         if self._executor not in self._extension.executors:
             return (
-                f"this build has no {self._executor} kernels; reinstall where torch is a CUDA build "
-                "and CUDA_HOME names a CUDA toolkit: ADAMP_FUSED_BUILD=cuda pip install "
+                f"this build has no {self._executor} kernels; reinstall where torch is a CUDA "
+                "build and CUDA_HOME names a CUDA toolkit: ADAMP_FUSED_BUILD=cuda pip install "
                 "--no-build-isolation ."
             )
         if capturable:

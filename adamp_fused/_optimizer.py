@@ -77,8 +77,8 @@ class ProjectedOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         groups, state = self.param_groups, self.state
-        # A list, not a generator: every plan must pick up its gradients.
-        if not self._plans or not all([plan.refresh(groups, state) for plan in self._plans]):
+        fresh = [plan.refresh(groups, state) for plan in self._plans]
+        if not fresh or not all(fresh):
             self._plans = self._plan_anew()
         for plan in self._plans:
             plan.run()
