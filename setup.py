@@ -36,6 +36,18 @@ def say(text: str) -> None:
     print(f"adamp_fused: {text}", file=sys.stderr)
 
 
+def find_toolkit() -> None:
+    """Name the CUDA toolkit in ``CUDA_HOME``, where torch's build tools look first.
+
+    They would take the folder above ``nvcc``; where that is a wrapper, the toolkit is elsewhere.
+    """
+    nvcc = shutil.which("nvcc")
+    places = [Path(nvcc).resolve().parent.parent] if nvcc else []
+    for place in [*places, Path("/usr/local/cuda")]:
+        if (place / "include" / "cuda_runtime.h").exists():
+            os.environ.setdefault("CUDA_HOME", str(place))
+
+
 def wanted() -> tuple[bool, bool]:
     """Whether to build the CPU and the CUDA part."""
     choice = os.environ.get("ADAMP_FUSED_BUILD", "auto")
@@ -43,6 +55,7 @@ def wanted() -> tuple[bool, bool]:
         sys.exit(f"ADAMP_FUSED_BUILD={choice!r} is not known; use one of {', '.join(CHOICES)}")
     if choice == "none":
         return False, False
+    find_toolkit()
     try:
         import torch
         from torch.utils import cpp_extension

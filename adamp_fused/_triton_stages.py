@@ -28,8 +28,13 @@ def device(function):
 
 
 def _formula(function):
-    """A formula for use in kernels; Triton's interpreter looks for ``tl`` among its globals."""
-    own = FunctionType(function.__code__, {**function.__globals__, "tl": tl}, function.__name__)
+    """A formula for use in kernels.
+
+    Triton's interpreter looks for ``tl`` among a function's globals, and its compiler looks up what
+    annotations name, which must then be something it knows.
+    """
+    names = {**function.__globals__, "tl": tl, "Any": tl}
+    own = FunctionType(function.__code__, names, function.__name__)
     own.__module__ = function.__module__
     return device(own)
 

@@ -92,7 +92,7 @@ def _official() -> tuple[list[Contender], list[Skipped]]:
         return [], [Skipped("adamp", "not installed (pip install adamp==0.3.0)")]
     return [
         Contender("adamp", "adamp AdamP", ADAM, _adam(adamp.AdamP)),
-        Contender("adamp-sgdp", "adamp SGDP", SGD_, _sgd(adamp.SGDP)),
+        Contender("sgdp", "adamp SGDP", SGD_, _sgd(adamp.SGDP)),
     ], []
 
 

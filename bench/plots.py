@@ -176,7 +176,7 @@ def training(task: dict[str, Any], machine: dict[str, Any], path: Path) -> None:
     share.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
     share.invert_yaxis()
     share.set_title("time in step(), % of an iteration")
-    share.set_xlabel("")
+    share.margins(x=0.15)
     figure.suptitle(f"{task['title']} ({task['parameters']:,} parameters)", x=0.01, ha="left")
     figure.supxlabel(_machine(machine), fontsize=8.5)
     _save(figure, path)

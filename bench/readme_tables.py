@@ -68,7 +68,9 @@ def _is_anchor_or_ours(row: Report) -> bool:
     return _is_anchor(row) or row["ours"]
 
 
-def _grid(report: Report, corner: str, cell: Cell, only: Callable[[Report], bool] = bool) -> str:
+def _grid(
+    report: Report, corner: str, cell: Cell, only: Callable[[Report], bool] = lambda _: True
+) -> str:
     """Contenders down, workloads across; this package's rows in bold."""
     contenders: dict[str, Report] = {}
     for workload in report["workloads"]:

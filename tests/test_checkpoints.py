@@ -23,10 +23,9 @@ def through_file(state_dict: dict[str, Any]) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
 
 
-def copies(
-    optimizer: Any, pairs: list[Pair], make_copy: Any, backend: Target
-) -> tuple[Any, list[Pair]]:
-    """A copy of the optimizer, and pairs that follow the copied parameters."""
+def copied(original: tuple, make_copy: Any, backend: Target) -> tuple[Any, list[Pair]]:
+    """A copy of an optimizer, and pairs that follow the copied parameters."""
+    optimizer, pairs = original
     twin = make_copy(optimizer)
     followers = []
     for pair, p in zip(pairs, twin.param_groups[0]["params"], strict=True):
@@ -42,7 +41,7 @@ def test_copies(backend: Target, kind: Kind, how: str) -> None:
     optimizer, pairs = model(kind, backend)
     run(optimizer, pairs, SCRIPT[:3])
     make_copy = copy.deepcopy if how == "deepcopy" else lambda x: pickle.loads(pickle.dumps(x))
-    twin, followers = copies(optimizer, pairs, make_copy, backend)
+    twin, followers = copied((optimizer, pairs), make_copy, backend)
     originals = [pair.p.detach().clone() for pair in pairs]
     run(twin, followers, SCRIPT[3:6])
     assert all(torch.equal(pair.p, old) for pair, old in zip(pairs, originals, strict=True))
@@ -52,7 +51,7 @@ def test_copies(backend: Target, kind: Kind, how: str) -> None:
 
 def test_copy_before_the_first_step(backend: Target, kind: Kind) -> None:
     """A copy of an optimizer without state is an optimizer without state."""
-    twin, followers = copies(*model(kind, backend), copy.deepcopy, backend)
+    twin, followers = copied(model(kind, backend), copy.deepcopy, backend)
     run(twin, followers, SCRIPT[:3])
 
 
@@ -80,10 +79,9 @@ def test_load_into_float64(backend: Target, kind: Kind) -> None:
     doubles = [torch.nn.Parameter(pair.p.detach().double()) for pair in pairs]
     other = kind.make(doubles, backend)
     other.load_state_dict(through_file(optimizer.state_dict()))
-    followers = [
-        Pair(pair.shape, p, kind.name, pair.options, backend)
-        for pair, p in zip(pairs, doubles, strict=True)
-    ]
+    followers = []
+    for pair, p in zip(pairs, doubles, strict=True):
+        followers.append(Pair(pair.shape, p, kind.name, pair.options, backend))
     for follower in followers:
         state = other.state[follower.p]
         follower.twin_state = {key: state[key].double().cpu() for key in STATE_KEYS[kind.name]}

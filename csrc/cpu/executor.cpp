@@ -17,6 +17,10 @@ namespace {
 // and is short (about 20 us) against a step, so that threads finish together.
 constexpr int64_t kItemElements = 16384;
 
+// Rows are swept in blocks that stay in the first-level cache until they are applied.
+constexpr int64_t kBlockElements = 2048;
+constexpr int64_t kBlockRows = 64;
+
 struct RowRecord {
   double pp, pu;
   bool updated;
@@ -131,37 +135,48 @@ class CpuExecutor : public Executor {
     Tensor& tensor = tensors_[item.tensor];
     if (tensor.grad == nullptr) return;
     const ScalarPair& scalars = *tensor.scalars;
-    const Scalars<double>& h = scalars.in_double;
-    const RowUpdate<double> plain = plain_update(h);
-    const Projection projection = tensor.info.projection;
     const int64_t count = item.col_end - item.col_begin;
-    Slot slot = {};
-    for (int64_t row = item.row_begin; row < item.row_end; ++row) {
-      const Span span = span_of(tensor, row, item.col_begin, count);
-      if (projection == Projection::kOff) {
-        tensor.loops.accumulate(span, scalars, Accumulate::kUpdate, plain);
-        continue;
-      }
-      const Accumulate what =
-          tensor.early == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
-      const RowSums<double> sums = tensor.loops.accumulate(span, scalars, what, plain);
-      add_to(slot.sums, sums);
-      if (tensor.rows_are_split) continue;
-      const bool passes =
-          projection != Projection::kAuto || cosine_below(sums, static_cast<double>(count), h);
-      const RowUpdate<double> channel = projected_update(sums.pp, sums.pu, h);
-      const bool updated = updates_early(tensor.early, projection, passes, channel);
-      if (updated && tensor.early == Early::kChannelRows) {
-        tensor.loops.apply(span, scalars, channel, nullptr);
-      }
-      records_[tensor.first_record + row] = {sums.pp, sums.pu, updated};
-      slot.failed_rows += !passes;
-      slot.pending_rows += !updated;
+    if (tensor.info.projection == Projection::kOff) {
+      const Span span = span_of(tensor, item.row_begin, item.col_begin, count);
+      tensor.loops.accumulate(span, 1, scalars, Accumulate::kUpdate,
+                              plain_update(scalars.in_double), nullptr);
+      return;
     }
-    if (projection == Projection::kOff) return;
+    Slot slot = {};
+    const int64_t rows_each = std::clamp<int64_t>(kBlockElements / count, 1, kBlockRows);
+    for (int64_t row = item.row_begin; row < item.row_end; row += rows_each) {
+      const Span span = span_of(tensor, row, item.col_begin, count);
+      accumulate_rows(tensor, span, row, std::min(rows_each, item.row_end - row), slot);
+    }
     slots_[item.slot] = slot;
     if (tensor.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == tensor.items.count) {
       decide(tensor);
+    }
+  }
+
+  // A block of rows, or one piece of a row: sums, tests, and what may be updated early.
+  void accumulate_rows(Tensor& tensor, Span span, int64_t first_row, int64_t rows, Slot& slot) {
+    const ScalarPair& scalars = *tensor.scalars;
+    const Scalars<double>& h = scalars.in_double;
+    const Projection projection = tensor.info.projection;
+    const Accumulate what =
+        tensor.early == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
+    RowSums<double> sums[kBlockRows];
+    tensor.loops.accumulate(span, rows, scalars, what, plain_update(h), sums);
+    for (int64_t i = 0; i < rows; ++i) {
+      add_to(slot.sums, sums[i]);
+      if (tensor.rows_are_split) continue;
+      const bool passes = projection != Projection::kAuto ||
+                          cosine_below(sums[i], static_cast<double>(span.count), h);
+      const RowUpdate<double> channel = projected_update(sums[i].pp, sums[i].pu, h);
+      const bool updated = updates_early(tensor.early, projection, passes, channel);
+      if (updated && tensor.early == Early::kChannelRows) {
+        tensor.loops.apply(span_of(tensor, first_row + i, 0, span.count), scalars, channel,
+                           nullptr);
+      }
+      records_[tensor.first_record + first_row + i] = {sums[i].pp, sums[i].pu, updated};
+      slot.failed_rows += !passes;
+      slot.pending_rows += !updated;
     }
   }
 
@@ -237,19 +252,27 @@ class CpuExecutor : public Executor {
     Tensor& tensor = tensors_[item.tensor];
     const ScalarPair& scalars = *tensor.scalars;
     const Scalars<double>& h = scalars.in_double;
-    const bool row_done = foreseen(tensor.early, tensor.outcome);
+    const RowUpdate<double> plain = plain_update(h);
+    const RowUpdate<double> shared = tensor.outcome == View::kLayer
+                                         ? projected_update(tensor.total.pp, tensor.total.pu, h)
+                                         : plain;
+    const int64_t count = item.col_end - item.col_begin;
+    if (tensor.outcome != View::kChannel && tensor.early != Early::kChannelRows) {
+      // All rows alike: one run.
+      const Span span =
+          span_of(tensor, item.row_begin, item.col_begin, count * (item.row_end - item.row_begin));
+      tensor.loops.apply(span, scalars, shared, tensor.early == Early::kAllRows ? &plain : nullptr);
+      return;
+    }
+    const bool right = foreseen(tensor.early, tensor.outcome);
     for (int64_t row = item.row_begin; row < item.row_end; ++row) {
       const RowRecord& record = records_[tensor.first_record + row];
-      if (record.updated && row_done) continue;
+      if (record.updated && right) continue;
       const RowUpdate<double> channel = projected_update(record.pp, record.pu, h);
-      const RowUpdate<double> next = tensor.outcome == View::kChannel ? channel
-                                     : tensor.outcome == View::kLayer
-                                         ? projected_update(tensor.total.pp, tensor.total.pu, h)
-                                         : plain_update(h);
-      const RowUpdate<double> previous =
-          tensor.early == Early::kChannelRows ? channel : plain_update(h);
-      const Span span = span_of(tensor, row, item.col_begin, item.col_end - item.col_begin);
-      tensor.loops.apply(span, scalars, next, record.updated ? &previous : nullptr);
+      const RowUpdate<double>& next = tensor.outcome == View::kChannel ? channel : shared;
+      const RowUpdate<double>& previous = tensor.early == Early::kChannelRows ? channel : plain;
+      tensor.loops.apply(span_of(tensor, row, item.col_begin, count), scalars, next,
+                         record.updated ? &previous : nullptr);
     }
   }
 

@@ -28,9 +28,11 @@ enum class Accumulate { kSums, kUpdate, kSumsAndUpdate };
 
 // The loops of one method and storage type.
 struct RowLoops {
-  // Updates the moments; returns the four sums (if asked for); applies `now` in the same sweep (if
-  // asked for), which makes it the only visit to memory.
-  RowSums<double> (*accumulate)(const Span&, const ScalarPair&, Accumulate, RowUpdate<double> now);
+  // Updates the moments of `rows` runs of `span.count` elements, one behind the other; leaves the
+  // four sums of each in `sums` (if asked for); applies `now` in the same sweep (if asked for),
+  // which makes it the only visit to memory.
+  void (*accumulate)(const Span& span, int64_t rows, const ScalarPair&, Accumulate,
+                     RowUpdate<double> now, RowSums<double>* sums);
   // Applies `next`. `previous` (or null): what was applied already and has to be taken back first.
   void (*apply)(const Span&, const ScalarPair&, RowUpdate<double> next,
                 const RowUpdate<double>* previous);

@@ -88,31 +88,36 @@ struct Loops {
   }
 
   template <bool kSums, bool kUpdate>
-  static RowSums<double> accumulate_run(const Span& span, const Scalars<S>& h, S shrink) {
+  static void accumulate_rows(const Span& span, int64_t rows, const Scalars<S>& h, S shrink,
+                              RowSums<double>* sums) {
     const Pointers at = pointers(span);
-    LaneSums sums = {};
     int64_t i = 0;
-    for (; i + kLanes <= span.count; i += kLanes) {
-      accumulate_lanes<kSums, kUpdate, false>(at, i, kLanes, h, shrink, sums);
+    for (int64_t row = 0; row < rows; ++row) {
+      LaneSums lanes = {};
+      const int64_t end = i + span.count;
+      for (; i + kLanes <= end; i += kLanes) {
+        accumulate_lanes<kSums, kUpdate, false>(at, i, kLanes, h, shrink, lanes);
+      }
+      if (i < end) accumulate_lanes<kSums, kUpdate, true>(at, i, end - i, h, shrink, lanes);
+      i = end;
+      if constexpr (kSums) {
+        sums[row] = {lane_sum(lanes.pp), lane_sum(lanes.gg), lane_sum(lanes.pg),
+                     lane_sum(lanes.pu)};
+      }
     }
-    if (i < span.count) {
-      accumulate_lanes<kSums, kUpdate, true>(at, i, span.count - i, h, shrink, sums);
-    }
-    if constexpr (!kSums) return {};
-    return {lane_sum(sums.pp), lane_sum(sums.gg), lane_sum(sums.pg), lane_sum(sums.pu)};
   }
 
-  static RowSums<double> accumulate(const Span& span, const ScalarPair& pair, Accumulate what,
-                                    RowUpdate<double> now) {
+  static void accumulate(const Span& span, int64_t rows, const ScalarPair& pair, Accumulate what,
+                         RowUpdate<double> now, RowSums<double>* sums) {
     const Scalars<S> h = of_type(pair, S());
     const S shrink = static_cast<S>(now.shrink);
     switch (what) {
       case Accumulate::kSums:
-        return accumulate_run<true, false>(span, h, shrink);
+        return accumulate_rows<true, false>(span, rows, h, shrink, sums);
       case Accumulate::kUpdate:
-        return accumulate_run<false, true>(span, h, shrink);
+        return accumulate_rows<false, true>(span, rows, h, shrink, sums);
       default:
-        return accumulate_run<true, true>(span, h, shrink);
+        return accumulate_rows<true, true>(span, rows, h, shrink, sums);
     }
   }
 
@@ -170,11 +175,11 @@ struct Loops {
 
 template <Method kMethod, class Storage>
 struct ByNesterov {
-  static RowSums<double> accumulate(const Span& span, const ScalarPair& pair, Accumulate what,
-                                    RowUpdate<double> now) {
+  static void accumulate(const Span& span, int64_t rows, const ScalarPair& pair, Accumulate what,
+                         RowUpdate<double> now, RowSums<double>* sums) {
     return pair.in_float.nesterov
-               ? Loops<kMethod, Storage, true>::accumulate(span, pair, what, now)
-               : Loops<kMethod, Storage, false>::accumulate(span, pair, what, now);
+               ? Loops<kMethod, Storage, true>::accumulate(span, rows, pair, what, now, sums)
+               : Loops<kMethod, Storage, false>::accumulate(span, rows, pair, what, now, sums);
   }
   static void apply(const Span& span, const ScalarPair& pair, RowUpdate<double> next,
                     const RowUpdate<double>* previous) {

@@ -19,6 +19,8 @@ namespace adamp {
 
 typedef float Float16Lanes __attribute__((vector_size(64)));
 typedef double Double8Lanes __attribute__((vector_size(64)));
+typedef float Float8Lanes __attribute__((vector_size(32)));
+typedef double Double4Lanes __attribute__((vector_size(32)));
 typedef uint32_t UInt32Lanes __attribute__((vector_size(64)));
 typedef uint16_t UInt16Lanes __attribute__((vector_size(32)));
 
@@ -151,16 +153,20 @@ ADAMP_FN Double8Lanes keep_first(Double8Lanes x, int64_t count) {
   return x;
 }
 
-// Pairwise, so that the order is the same whatever the instruction set.
-template <class Lanes>
-ADAMP_FN double lane_sum(Lanes x) {
-  constexpr int count = sizeof(x) / sizeof(x[0]);
-  double lane[count];
-  for (int i = 0; i < count; ++i) lane[i] = x[i];
-  for (int half = count / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  }
-  return lane[0];
+// Halves added to halves, so that the order is the same whatever the instruction set.
+ADAMP_FN double lane_sum(Double8Lanes x) {
+  Double4Lanes low, high;
+  std::memcpy(&low, &x, 32);
+  std::memcpy(&high, reinterpret_cast<const char*>(&x) + 32, 32);
+  low += high;
+  return (low[0] + low[2]) + (low[1] + low[3]);
+}
+ADAMP_FN double lane_sum(Float16Lanes x) {
+  Float8Lanes low, high;
+  std::memcpy(&low, &x, 32);
+  std::memcpy(&high, reinterpret_cast<const char*>(&x) + 32, 32);
+  return lane_sum(__builtin_convertvector(low, Double8Lanes) +
+                  __builtin_convertvector(high, Double8Lanes));
 }
 
 }  // namespace adamp

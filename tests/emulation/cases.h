@@ -1,6 +1,7 @@
 // The plans that schedules are explored on. Small ones: what matters is which branch a tensor takes.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,12 @@ inline const std::vector<Case>& cases() {
     std::vector<TensorSpec> tiny(120, TensorSpec{2, 3});
     tiny[7] = {40, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, true});
+#if defined(EMULATION_FLOAT_ONLY)
+    const auto other = [](const TensorSpec& t) { return t.dtype != DType::kFloat32; };
+    all.erase(std::remove_if(all.begin(), all.end(), [&](const Case& c) {
+                return std::any_of(c.tensors.begin(), c.tensors.end(), other);
+              }), all.end());
+#endif
     return all;
   };
   static const std::vector<Case> value = make();

@@ -1,0 +1,206 @@
+"""Builds the emulation: drivers in several variants, and an extension module for the parity tests.
+
+Objects lie in ``build/emulation`` of the repository, named by a hash of everything that went into them,
+so that whatever has not changed is not compiled again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import re
+import subprocess
+import sysconfig
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / "build" / "emulation"
+JOBS = 2
+
+KERNEL = "tests/emulation/kernel_emulated.cpp"
+HOST = ("csrc/cuda/executor.cpp", "tests/emulation/runtime_emulated.cpp")
+MACHINE = tuple(
+    f"tests/emulation/{name}.cpp"
+    for name in ("context", "fibers", "memory", "races", "races_hooks")
+)
+DRIVER = tuple(f"tests/emulation/{name}.cpp" for name in ("driver", "world", "wide_index"))
+BASE = ("-std=c++17", "-Wall", "-Wno-unknown-pragmas", '-DADAMP_DEVICE_HEADER="device_emulated.h"')
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to compile.
+
+    Attributes:
+        name: of its folder.
+        kernel: flags of the file that holds the device code.
+        others: flags of every other file.
+        link: flags of the link.
+    """
+
+    name: str
+    kernel: tuple[str, ...]
+    others: tuple[str, ...]
+    link: tuple[str, ...] = ()
+
+
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+PLAIN = Variant("plain", ("-O2", "-g1"), ("-O2", "-g1"))
+# Every memory access of the device code calls our race detector; see races_hooks.cpp.
+RACES = Variant(
+    "races",
+    ("-O1", "-g1", "-fsanitize=thread", "-DEMULATION_RACES"),
+    ("-O2", "-g1", "-DEMULATION_RACES"),
+)
+# The same for float32 alone: what is compiled again and again takes a quarter of the time.
+RACES_FLOAT = Variant(
+    "races_float",
+    ("-O1", "-fsanitize=thread", "-DEMULATION_RACES", "-DEMULATION_FLOAT_ONLY"),
+    ("-O1", "-DEMULATION_RACES", "-DEMULATION_FLOAT_ONLY"),
+)
+SANITIZED = Variant("sanitized", ("-O0", "-g1", *SANITIZE), ("-O1", "-g1", *SANITIZE), SANITIZE)
+COVERED = Variant("covered", ("-O0", "--coverage"), ("-O1",), ("--coverage",))
+# A namespace of its own: both extension modules live in one process, and pybind11 registers types by
+# name. The binding is large and not what takes time, hence -O0.
+_OWN_NAMESPACE = ("-fPIC", "-Dadamp=adamp_emulated")
+MODULE = Variant(
+    "module",
+    ("-O2", *_OWN_NAMESPACE),
+    ("-O0", "-fvisibility=hidden", *_OWN_NAMESPACE),
+    ("-shared",),
+)
+
+
+def compiler() -> str:
+    """The C++ compiler; only g++ and clang++ know the flags used here."""
+    return os.environ.get("CXX", "g++")
+
+
+def _hash_of(parts: Iterable[bytes | str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
+    """``path`` and the project's files that it includes, directly or not."""
+    seen.add(path)
+    # The device header is included by a macro.
+    names = ["device_emulated.h"] if path.name == "device.cuh" else []
+    names += re.findall(r'^#include "(.+)"', path.read_text(), re.MULTILINE)
+    for name in names:
+        for folder in (path.parent, root / "tests/emulation"):
+            header = (folder / name).resolve()
+            if header.exists() and header not in seen:
+                _included(header, root, seen)
+    return seen
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def compile_object(
+    source: str, variant: Variant, root: Path = ROOT, extra: tuple[str, ...] = ()
+) -> Path:
+    """Compile one file of a tree; the object's path."""
+    flags = variant.kernel if source == KERNEL else variant.others
+    command = [compiler(), *BASE, *flags, *extra, f"-I{root / 'tests/emulation'}"]
+    files = sorted(_included((root / source).resolve(), root.resolve(), set()))
+    parts = [*command[:-1], *(file.read_bytes() for file in files)]
+    path = CACHE / variant.name / f"{Path(source).stem}-{_hash_of(parts)}.o"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob(f"{Path(source).stem}-*") if root == ROOT else ():
+            old.unlink(missing_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.o")
+        if "--coverage" in flags:  # names what is counted after the final object
+            command += ["-dumpdir", f"{path.parent}/", "-dumpbase", path.stem]
+        _run([*command, "-c", str(root / source), "-o", str(unfinished)])
+        unfinished.rename(path)
+    return path
+
+
+def compile_all(
+    sources: Iterable[str], variant: Variant, extra: tuple[str, ...] = ()
+) -> list[Path]:
+    """Compile files of this tree, two at a time."""
+    with ThreadPoolExecutor(JOBS) as pool:
+        return list(pool.map(lambda source: compile_object(source, variant, extra=extra), sources))
+
+
+def link(
+    objects: Iterable[Path], variant: Variant, name: str, libraries: tuple[str, ...] = ()
+) -> Path:
+    """Link objects under a name that follows from them; the path."""
+    objects = list(objects)
+    path = CACHE / variant.name / f"{name}-{_hash_of(str(o) for o in objects)}"
+    if not path.exists():
+        for old in path.parent.glob(f"{name}-*"):
+            old.unlink(missing_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        _run(
+            [
+                compiler(),
+                *map(str, objects),
+                *variant.link,
+                *libraries,
+                "-ldl",
+                "-o",
+                str(unfinished),
+            ]
+        )
+        unfinished.rename(path)
+    return path
+
+
+def driver(variant: Variant) -> Path:
+    """The program that explores schedules."""
+    return link(compile_all((KERNEL, *HOST, *MACHINE, *DRIVER), variant), variant, "explore")
+
+
+def selftest(variant: Variant) -> Path:
+    """The program that tests the emulation itself."""
+    # Its own kernels are instrumented as the real ones are.
+    own = compile_object("tests/emulation/selftest.cpp", variant, extra=variant.kernel)
+    return link([own, *compile_all(MACHINE, variant)], variant, "check")
+
+
+def extension() -> ModuleType:
+    """An extension module like ``adamp_fused._C`` whose executor "cuda" runs on CPU tensors."""
+    import torch
+    from torch.utils import cpp_extension
+
+    name = "adamp_fused_emulated"
+    flags = [
+        *(f"-isystem{path}" for path in cpp_extension.include_paths()),
+        f"-isystem{sysconfig.get_path('include')}",
+        f"-DTORCH_EXTENSION_NAME={name}",
+        "-DADAMP_FUSED_WITH_CUDA",
+        '-DADAMP_FUSED_CUDA_ARCHS="emulated"',
+        f'-DADAMP_FUSED_TORCH_VERSION="{torch.__version__}"',
+    ]
+    own = (*HOST, "tests/emulation/module_parts.cpp")
+    objects = [
+        *compile_all(("csrc/plan.cpp", "csrc/bindings.cpp"), MODULE, tuple(flags)),
+        *compile_all((KERNEL, *own), MODULE),
+        *compile_all(MACHINE, MODULE, ("-O2",)),
+    ]
+    libraries = tuple(f"-L{path}" for path in cpp_extension.library_paths())
+    path = link(objects, MODULE, name, (*libraries, "-lc10", "-ltorch_cpu", "-ltorch_python"))
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
