@@ -6,6 +6,8 @@ An optimizer holds the state; a backend holds none. It turns the parameters of o
 
 from __future__ import annotations
 
+import functools
+import warnings
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,7 +102,29 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
                 f"backend={requested!r} cannot serve parameters on {str(device)!r}: {reason}"
             )
         return BACKENDS[requested]
-    return next(b for b in BACKENDS.values() if usable_by_default(b, device, capturable) is None)
+    why_not = {}
+    for name, backend in BACKENDS.items():
+        reason = usable_by_default(backend, device, capturable)
+        if reason is None:
+            break
+        why_not[name] = reason
+    if backend.name == "reference":
+        _say_once(device, why_not)
+    return backend
+
+
+@functools.cache
+def _say(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
+
+
+def _say_once(device: torch.device, why_not: dict[str, str]) -> None:
+    """Tell the user that the slowest backend was the best one, and what the others lack."""
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not.items())
+    _say(
+        f"adamp_fused steps parameters on {str(device)!r} with the reference backend, plain torch "
+        f"operations, since no faster one is available ({reasons})"
+    )
 
 
 def usable_by_default(backend: Backend, device: torch.device, capturable: bool) -> str | None:

@@ -8,6 +8,7 @@ device.
 from __future__ import annotations
 
 import contextlib
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -18,15 +19,6 @@ from adamp_fused import _checks, _triton_tables
 from adamp_fused._backend import Groups, Plan, Slot, State
 from adamp_fused._layout import in_layout, row_strides
 
-kernels: ModuleType | None
-try:
-    from adamp_fused import _triton_kernels as kernels
-
-    missing = ""
-except ImportError as error:
-    kernels = None
-    missing = str(error)
-
 MOMENTS = {"adamp": ("exp_avg", "exp_avg_sq"), "sgdp": ("momentum",)}
 #: Every option of a group; a plan depends on the first two.
 OPTIONS = (
@@ -35,7 +27,7 @@ OPTIONS = (
 )
 NUM_WARPS = 8
 #: Registers of a thread on CUDA, so that two programs fit on a multiprocessor whatever shapes occur
-#: (ahead of time for sm_90 the kernel takes 113 to 128, without spills).
+#: (ahead of time it takes 111 to 128 for float32, without spills).
 MAX_REGISTERS = 128
 #: How often a helper looks out for its tensor's decision, at something like a microsecond a look.
 #: It need not see it: that only leaves more to the others.
@@ -55,25 +47,24 @@ class TritonBackend:
                 f"the Triton kernels work on CUDA and ROCm devices, not on {device.type!r}; use "
                 "backend='reference'"
             )
+        kernels, missing = load_kernels()
         if kernels is None:
             return f"Triton is not installed ({missing}): pip install 'triton>=3.6,<3.10'"
-        if device.type == "cpu" and not interpreted():
+        interpreted = not isinstance(kernels.step_kernel, kernels.triton.JITFunction)
+        if device.type == "cpu" and not interpreted:
             return (
                 "Triton runs CPU tensors in its interpreter only, for tests: set "
                 "TRITON_INTERPRET=1 before Triton is imported, or use backend='cpu' or 'reference'"
             )
-        if device.type == "cuda" and interpreted():
+        if device.type == "cuda" and interpreted:
             return (
                 "TRITON_INTERPRET=1 makes Triton run on the CPU, where it cannot follow the "
                 "addresses of a device; unset it"
             )
         if device.type == "cuda" and torch.version.hip is None:
-            major, minor = torch.cuda.get_device_capability(device)
-            if major < 8:
-                return (
-                    f"the device has compute capability {major}.{minor} and Triton needs 8.0; "
-                    "use backend='reference'"
-                )
+            capability = torch.cuda.get_device_capability(device)
+            if capability < (8, 0):
+                return f"Triton needs compute capability 8.0, not {capability}; use 'reference'"
         if capturable:
             return (
                 "the triton backend does not keep `step` on the device yet; use capturable=False, "
@@ -86,9 +77,14 @@ class TritonBackend:
         return TritonPlan(method, slots, groups)
 
 
-def interpreted() -> bool:
-    """Whether the kernels were defined for Triton's interpreter."""
-    return kernels is not None and not isinstance(kernels.step_kernel, kernels.triton.JITFunction)
+@functools.cache
+def load_kernels() -> tuple[ModuleType | None, str]:
+    """The kernels, imported when first needed since that imports Triton; or why there are none."""
+    try:
+        from adamp_fused import _triton_kernels
+    except ImportError as error:
+        return None, str(error)
+    return _triton_kernels, ""
 
 
 class TritonPlan:
@@ -128,9 +124,9 @@ class TritonPlan:
                 if options[:2] != self._options[i][:2]:
                     return False
                 self._options[i] = options
-        if any(param.grad is not None for param in self._waiting):
-            return False
-        return all(launch.refresh(groups, state) for launch in self._launches)
+        return all(param.grad is None for param in self._waiting) and all(
+            launch.refresh(groups, state) for launch in self._launches
+        )
 
     def run(self) -> None:
         """Launch."""
@@ -161,9 +157,8 @@ class _Launch:
         self._tile = _triton_tables.TILE // (2 if dtype == torch.float64 else 1)
         self._span = self._tile * _triton_tables.TILES_PER_SPAN
         self._filled = [i for i, slot in enumerate(slots) if slot.param.numel() > 0]
-        self._tables = tables = _triton_tables.build(
-            [slots[i] for i in self._filled], self._moments, self._tile, self._span
-        )
+        filled = [slots[i] for i in self._filled]
+        self._tables = tables = _triton_tables.build(filled, self._moments, self._tile, self._span)
         for i, aligned in zip(self._filled, tables.aligned, strict=True):
             self._memory[i].aligned = aligned
         self._weights = tables.weights.to(self._device)
@@ -181,10 +176,10 @@ class _Launch:
 
     def run(self) -> None:
         """One step of every tensor that has a gradient."""
+        counts: dict[int, float] = {}
         stepped = [slot for slot in self._slots if slot.grad is not None]
         if not stepped:
             return
-        counts: dict[int, float] = {}
         if self._adam:
             steps = [slot.state["step"] for slot in stepped]
             after = (torch.stack(steps) + 1).tolist()
@@ -201,9 +196,10 @@ class _Launch:
         )
 
     def _launch(self, counts: dict[int, float]) -> None:
+        kernels, _ = load_kernels()
         assert kernels is not None
         on_gpu = self._device.type == "cuda"
-        table, kept_alive = self._step_table(counts)
+        table, _kept_alive = self._step_table(counts)
         if on_gpu:
             # The allocator keeps pinned memory until the copy has been made.
             table = table.pin_memory().to(self._device, non_blocking=True)
@@ -232,13 +228,12 @@ class _Launch:
                 # the kernel it is computed.
                 enable_fp_fusion=False,
             )
-        del kept_alive
 
     def _step_table(self, counts: dict[int, float]) -> tuple[Tensor, list[Tensor]]:
         """Per tensor the fields of a step, then the numbers of each group and step count."""
         fields: list[int] = []
-        numbers: dict[tuple[int, float], tuple[int, int]] = {}
         floats: list[float] = []
+        numbers: dict[tuple[int, float], tuple[int, int]] = {}
         on_device: list[Tensor] = []
         for i in self._filled:
             slot = self._slots[i]
@@ -248,8 +243,7 @@ class _Launch:
             count = counts.get(id(slot), 0.0)
             key = (slot.group_index, count)
             if key not in numbers:
-                lr = slot.group["lr"]
-                lr_address = 0
+                lr, lr_address = slot.group["lr"], 0
                 if isinstance(lr, Tensor) and lr.device.type != "cpu":
                     on_device.append(lr.to(self._device, self._real))
                     lr_address, lr = on_device[-1].data_ptr(), 1.0
@@ -257,9 +251,8 @@ class _Launch:
                 numbers[key] = (index, lr_address)
                 floats += _triton_tables.numbers(slot.group, self._adam, float(lr), count)
             fields += (slot.grad.data_ptr(), *numbers[key])
-        return torch.cat(
-            (torch.tensor(fields), torch.tensor(floats, dtype=torch.float64).view(torch.int64))
-        ), on_device
+        bits = torch.tensor(floats, dtype=torch.float64).view(torch.int64)
+        return torch.cat((torch.tensor(fields), bits)), on_device
 
 
 def _wavefronts(device: torch.device) -> tuple[int, int]:
@@ -287,9 +280,9 @@ class _Memory:
     def unchanged(self, slot: Slot, state: dict[str, Tensor] | None) -> bool:
         """Whether parameter and state are where they were, and the gradient is laid out alike."""
         param = slot.param
-        if state is None or param.data_ptr() != self._address or param.shape != self._shape:
+        if state is None or param.data_ptr() != self._address:
             return False
-        if param.stride() != self._own_strides:
+        if param.shape != self._shape or param.stride() != self._own_strides:
             return False
         for key, (tensor, address) in self._state.items():
             if state.get(key) is not tensor or tensor.data_ptr() != address:

@@ -116,8 +116,7 @@ class Tables:
 def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> Tables:
     """Tables for ``slots``, all of one dtype and none of them empty."""
     weights: list[Weight] = []
-    pieces: list[Tensor] = []
-    order: list[Tensor] = []
+    pieces, order = [torch.empty((0, 3), dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     scratch = words = position = occurring = 0
     for index, slot in enumerate(slots):
         weight, width = _weight(slot, moments, tile, span)
