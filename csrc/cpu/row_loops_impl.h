@@ -17,6 +17,9 @@ struct Loops {
   using Lanes = typename Arithmetic<Storage>::Lanes;
   static constexpr int kLanes = Arithmetic<Storage>::kLanes;
   static constexpr bool kAdam = kMethod == Method::kAdamP;
+  // Elements prefetched ahead: one page, since the processor's own prefetcher stops where a page
+  // ends. Measured on one core of an EPYC: SGDP 0.93 of the time without, AdamP about the same.
+  static constexpr int64_t kAhead = 4096 / sizeof(Storage);
 
   struct Pointers {
     Storage* p;
@@ -67,6 +70,12 @@ struct Loops {
   template <bool kSums, bool kUpdate, bool kTail>
   static ADAMP_FN void accumulate_lanes(const Pointers& at, int64_t i, int64_t count,
                                         const Scalars<S>& h, S shrink, LaneSums& sums) {
+    if constexpr (!kTail) {
+      __builtin_prefetch(at.p + i + kAhead, 1);
+      __builtin_prefetch(at.g + i + kAhead, 0);
+      __builtin_prefetch(at.m + i + kAhead, 1);
+      if constexpr (kAdam) __builtin_prefetch(at.v + i + kAhead, 1);
+    }
     const Lanes p = get<kTail>(at.p + i, count);
     const Lanes g = get<kTail>(at.g + i, count) * h.sign;
     const Lanes m = stored<kTail>(
