@@ -35,8 +35,8 @@ WIDTHS = (16, 64, 256, 512, 1024, 2048)
 #: One helper stands by for so many items of a tensor: few where speculation nearly always leaves
 #: nothing to do, more where every item is left to do.
 ITEMS_PER_HELPER, DEFERRED_ITEMS_PER_HELPER = 8, 2
-#: Helpers start so many programs after their tensor's last item, by when it is decided: about as
-#: many as a large GPU runs at once.
+#: Helpers start so many programs after their tensor's last item, by when it is decided, and are no
+#: more than that: about as many as a large GPU runs at once.
 HELPER_LAG = 1024
 
 #: ``shape`` of a helper in the program table; an item's is ``2 * log2(width) + aligned``, where
@@ -175,7 +175,7 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
         spans=spans,
         item_rows=item_rows,
         items=items,
-        helpers=_ceil_div(items, per_helper) if shared else 0,
+        helpers=min(_ceil_div(items, per_helper), HELPER_LAG) if shared else 0,
         mode=mode,
         shared=int(shared),
         aligned=int(rows_aligned and all(t.data_ptr() % 16 == 0 for t in tensors)),
