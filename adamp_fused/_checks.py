@@ -59,8 +59,8 @@ def check_param(param: Tensor, name: str) -> None:
     if torch._debug_has_internal_overlap(param) == 1:
         raise ValueError(
             f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several "
-            "elements in one memory location (an expanded tensor); make it a tensor of its own with "
-            ".clone()"
+            "elements in one memory location (an expanded tensor); make it a tensor of its own "
+            "with .clone()"
         )
 
 

@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--tasks", type=_names(TASKS), default=list(TASKS), metavar="A,B", help="digits,text")
     option("--epochs", type=int, default=12, help="on the digits (12)")
     option("--steps", type=int, default=500, help="on the text (500)")
+    option("--limit", type=float, default=150.0, help="seconds, then a training stops early (150)")
 
     option = parser.add_argument_group("tables").add_argument
     option("--readme", type=Path, default=Path("README.md"), help="file to rewrite (README.md)")
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
             workloads, left_out = _workloads(options.workloads, device)
             step.run(workloads, found, [*left_out, *missing], settings, out)
         if options.command in ("all", "train"):
-            train.run(*_tasks(options, device), device, out)
+            train.run(*_tasks(options, device), device, options.limit, out)
     except KeyboardInterrupt:
         console.say("interrupted; what was measured so far is on disk")
         return 130

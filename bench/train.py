@@ -76,6 +76,7 @@ class TaskResult:
     percent: bool
     data: str
     parameters: int
+    planned_steps: int
     steps: int
     lr: float
     weight_decay: float
@@ -142,18 +143,22 @@ class _Lane:
         return self.run
 
 
-def train(task: Task, found: list[Trainer], device: torch.device) -> TaskResult:
-    """Train one task with every optimizer, taking turns batch by batch."""
+def train(task: Task, found: list[Trainer], device: torch.device, limit: float) -> TaskResult:
+    """Train one task with every optimizer, taking turns batch by batch, for ``limit`` seconds."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     model = task.model()
     lanes = [_Lane(trainer, model, task) for trainer in found]
     with console.progress(task.title, task.steps) as advance:
+        deadline = time.perf_counter() + limit
         for step in range(task.steps):
+            last = step + 1 == task.steps or time.perf_counter() > deadline
             for lane in lanes:
                 lane.step(task, step, synchronize)
-                if (step + 1) % task.evaluate_every == 0 or step + 1 == task.steps:
+                if last or (step + 1) % task.evaluate_every == 0:
                     lane.evaluate(task, step + 1)
             advance()
+            if last:
+                break
     return TaskResult(
         name=task.name,
         title=task.title,
@@ -161,7 +166,8 @@ def train(task: Task, found: list[Trainer], device: torch.device) -> TaskResult:
         percent=task.percent,
         data=task.data,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        steps=task.steps,
+        planned_steps=task.steps,
+        steps=step + 1,
         lr=task.lr,
         weight_decay=task.weight_decay,
         runs=[lane.finish() for lane in lanes],
@@ -187,17 +193,21 @@ def show(result: TaskResult) -> None:
     title = f"{result.title}: {result.parameters:,} parameters, {result.steps:,} steps"
     notes = [f"{result.data}; lr {result.lr}, weight decay {result.weight_decay}, one seed"]
     notes += [f"training loss: mean of the last {tail} steps; times: medians"]
+    if result.steps < result.planned_steps:
+        notes.append(f"stopped by the time limit, {result.planned_steps:,} steps were planned")
     bold = {index for index, run in enumerate(result.runs) if run.ours}
     console.table(title, columns, rows, notes, bold)
 
 
-def run(tasks: list[Task], skipped: list[Skipped], device: torch.device, out: Path) -> None:
+def run(
+    tasks: list[Task], skipped: list[Skipped], device: torch.device, limit: float, out: Path
+) -> None:
     """Train all tasks, print a table for each, draw them and write the report."""
     found, missing = trainers(device)
     report = TrainReport(machine.describe(device), skipped=[*skipped, *missing])
     prefix = results.device_prefix(device)
     for task in tasks:
-        result = train(task, found, device)
+        result = train(task, found, device, limit)
         report.tasks.append(result)
         show(result)
         results.write(out / f"{prefix}-train.json", report)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from cases import DECAY, STATE_KEYS, Shape, Tolerance, shapes
+from cases import DECAY, STATE_KEYS, Shape, shapes
 from conftest import Kind
 from gradients import generator, scripted
 from oracle import Step, adamp_step, sgdp_step
 from targets import Target
+from tolerances import Tolerance
 
 ORACLES = {"AdamP": adamp_step, "SGDP": sgdp_step}
 

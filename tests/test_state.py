@@ -39,37 +39,6 @@ def test_step_is_a_tensor(backend: Target, dtype: torch.dtype) -> None:
     assert step.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-def test_parameters_without_gradient(backend: Target, kind: Kind) -> None:
-    """Gradients that come late, stay away or come now and then; who has none is not touched."""
-    optimizer, pairs = model(kind, backend, "odd", "bias", "two_by_two", "column")
-    # Which of the four have a gradient in each step; in two steps none has.
-    patterns = ("0", "01", "0123", "12", "", "03", "13", "0123", "", "2")
-    for outcome, pattern in zip(SCRIPT, patterns, strict=False):
-        active = [pairs[int(index)] for index in pattern]
-        passive = [pair for pair in pairs if pair not in active]
-        before = [(pair.p.detach().clone(), pair.p._version) for pair in passive]
-        run(optimizer, active, (outcome,))
-        for pair, (values, version) in zip(passive, before, strict=True):
-            assert torch.equal(pair.p, values) and pair.p._version == version
-        for pair in active:
-            pair.p.grad = None
-
-
-@pytest.mark.parametrize("to_none", [True, False])
-def test_zero_grad(backend: Target, kind: Kind, to_none: bool) -> None:
-    """Gradients that move in memory, and gradients that stay where they are and are zero."""
-    optimizer, pairs = model(kind, backend)
-    kept = []
-    for outcome in SCRIPT[:4]:
-        run(optimizer, pairs, (outcome,))
-        optimizer.zero_grad(set_to_none=to_none)
-        kept.append([torch.empty_like(pair.p) for pair in pairs])  # so that the next ones move
-    before = [pair.p.detach().clone() for pair in pairs]
-    optimizer.step()
-    for pair, old in zip(pairs, before, strict=True):
-        assert torch.equal(pair.p, old) == to_none, "a zero gradient still has momentum"
-
-
 def test_versions_move(backend: Target, kind: Kind) -> None:
     """Autograd sees every tensor that a step changes, so a stale graph is refused."""
     optimizer, pairs = model(kind, backend)

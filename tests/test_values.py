@@ -52,6 +52,15 @@ def test_options(backend: Target, kind: Kind, options: dict, dtype: torch.dtype)
     run(kind.make([pair.p for pair in pairs], backend, **options), pairs, backend.script)
 
 
+def test_decay_that_leaves_nothing(backend: Target, kind: Kind) -> None:
+    """Lr * weight_decay = 1: what was updated too early cannot be had back from the new weights."""
+    options = {"lr": 0.5, "weight_decay": 2.0, "wd_ratio": 1.0}
+    options |= {"momentum": 0} if kind.name == "SGDP" else {}
+    wanted = shapes("odd") if backend.slow else shapes("odd", "several_blocks", "above_tile")
+    pairs = pairs_of(kind, wanted, torch.float32, backend, **options)
+    run(kind.make([pair.p for pair in pairs], backend, **options), pairs, backend.script)
+
+
 def test_options_per_group(backend: Target, kind: Kind) -> None:
     """Every option is the group's own, and groups do not mix."""
     groups, pairs = [], []

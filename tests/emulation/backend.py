@@ -1,33 +1,61 @@
-"""The backend "emulated": the CUDA step, on CPU tensors, through the emulation."""
+"""The backend "emulated": the CUDA step on CPU tensors, through the emulation.
+
+Importing this adds the backend, after all that users have, and a target of the parity tests. The
+extension module is built when the first test asks for it.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import random
-from types import ModuleType
+import shutil
+from dataclasses import dataclass
 
-import build
+import torch
+
 from adamp_fused._backend import BACKENDS
 from adamp_fused._native import NativeBackend
+from cases import Shape
+from emulation import build
+from gradients import SCRIPT
+from targets import TARGETS, Target
 
 NAME = "emulated"
 
 
-@functools.cache
-def _module() -> ModuleType:
-    return build.extension()
+class EmulatedBackend(NativeBackend):
+    """The executor "cuda" of the emulation's extension module."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, "cpu", executor="cuda", extension=None)
+
+    def unavailable(self, device: torch.device, capturable: bool) -> str | None:
+        """Why not; builds the module if it has changed."""
+        if self._extension is None:
+            if shutil.which(build.compiler()) is None:
+                return f"no C++ compiler ({build.compiler()})"
+            self._extension = build.extension()
+        return super().unavailable(device, capturable)
+
+    def set_device(self, seed: int, blocks: int, resident: int) -> None:
+        """Say how the next launches are scheduled: blocks at most, and how many run at a time."""
+        assert self._extension is not None
+        library = ctypes.CDLL(self._extension.__file__)
+        library.emulation_set_device(ctypes.c_uint64(seed), blocks, resident)
 
 
-def set_device(seed: int, blocks: int = 4, resident: int = 3) -> None:
-    """Say how the next launches are scheduled: blocks of a launch, and how many run at a time."""
-    library = ctypes.CDLL(_module().__file__)
-    library.emulation_set_device(ctypes.c_uint64(seed), blocks, resident)
+@dataclass(frozen=True)
+class EmulatedTarget(Target):
+    """All shapes; fewer steps, each outcome changing once."""
+
+    @property
+    def script(self) -> tuple[int, ...]:
+        """Outcomes of the steps to run."""
+        return SCRIPT[:7]
+
+    def pick(self, wanted: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        """Leave out nothing."""
+        return wanted
 
 
-def register() -> None:
-    """Build the module if it has changed, and add the backend (after all that users have)."""
-    if NAME in BACKENDS:
-        return
-    BACKENDS[NAME] = NativeBackend(NAME, "cpu", executor="cuda", extension=_module())
-    set_device(seed=random.randrange(2**32))
+BACKENDS[NAME] = EmulatedBackend()
+TARGETS.append(EmulatedTarget(NAME, NAME, "cpu"))

@@ -39,7 +39,7 @@ struct Block {
   int index;
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  std::vector<int> ready;   // threads, in no order
+  std::vector<int> ready;  // threads, in no order
   std::vector<int> paused;
   std::unique_ptr<unsigned char, decltype(&std::free)> shared{nullptr, &std::free};
   int at_barrier, done;
@@ -66,8 +66,8 @@ struct Block {
     make_ready(fiber);
   }
 
-  // Memory that a block finds as some other block left it: here NaNs in every format, and indices that
-  // are out of range.
+  // Memory that a block finds as some other block left it: here NaNs in every format, and indices
+  // that are out of range.
   void poison_shared(size_t size) {
     void* memory = nullptr;
     if (posix_memalign(&memory, 16, size) != 0) throw std::bad_alloc();
@@ -86,10 +86,10 @@ inline bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file
 inline std::string describe(const Block& block) {
   int count[5] = {};
   for (const Fiber& fiber : block.fibers) ++count[static_cast<int>(fiber.state)];
-  return "block " + std::to_string(block.index) + ": " + std::to_string(count[1]) + " at a barrier" +
-         (count[1] > 0 ? " (" + text(block.site) + ")" : "") + ", " + std::to_string(count[2]) +
-         " at a shuffle, " + std::to_string(count[0] + count[3]) + " waiting, " +
-         std::to_string(count[4]) + " returned";
+  return "block " + std::to_string(block.index) + ": " + std::to_string(count[1]) +
+         " at a barrier" + (count[1] > 0 ? " (" + text(block.site) + ")" : "") + ", " +
+         std::to_string(count[2]) + " at a shuffle, " + std::to_string(count[0] + count[3]) +
+         " waiting, " + std::to_string(count[4]) + " returned";
 }
 
 }  // namespace emulation

@@ -1,7 +1,7 @@
 """Builds the emulation: drivers in several variants, and an extension module for the parity tests.
 
-Objects lie in ``build/emulation`` of the repository, named by a hash of everything that went into them,
-so that whatever has not changed is not compiled again.
+Objects lie in ``build/emulation`` of the repository, named by a hash of everything that went into
+them, so that whatever has not changed is not compiled again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / "build" / "emulation"
+CACHE = "build/emulation"
 JOBS = 2
 
 KERNEL = "tests/emulation/kernel_emulated.cpp"
@@ -29,7 +29,9 @@ MACHINE = tuple(
     f"tests/emulation/{name}.cpp"
     for name in ("context", "fibers", "memory", "races", "races_hooks")
 )
-DRIVER = tuple(f"tests/emulation/{name}.cpp" for name in ("driver", "world", "wide_index"))
+DRIVER = tuple(
+    f"tests/emulation/{name}.cpp" for name in ("driver", "world", "gradients", "wide_index")
+)
 BASE = ("-std=c++17", "-Wall", "-Wno-unknown-pragmas", '-DADAMP_DEVICE_HEADER="device_emulated.h"')
 
 
@@ -62,12 +64,12 @@ RACES = Variant(
 RACES_FLOAT = Variant(
     "races_float",
     ("-O1", "-fsanitize=thread", "-DEMULATION_RACES", "-DEMULATION_FLOAT_ONLY"),
-    ("-O1", "-DEMULATION_RACES", "-DEMULATION_FLOAT_ONLY"),
+    ("-O2", "-DEMULATION_RACES", "-DEMULATION_FLOAT_ONLY"),
 )
-SANITIZED = Variant("sanitized", ("-O0", "-g1", *SANITIZE), ("-O1", "-g1", *SANITIZE), SANITIZE)
+SANITIZED = Variant("sanitized", ("-O1", "-g1", *SANITIZE), ("-O1", "-g1", *SANITIZE), SANITIZE)
 COVERED = Variant("covered", ("-O0", "--coverage"), ("-O1",), ("--coverage",))
-# A namespace of its own: both extension modules live in one process, and pybind11 registers types by
-# name. The binding is large and not what takes time, hence -O0.
+# A namespace of its own: both extension modules live in one process, and pybind11 registers types
+# by name. The binding is large and not what takes time, hence -O0.
 _OWN_NAMESPACE = ("-fPIC", "-Dadamp=adamp_emulated")
 MODULE = Variant(
     "module",
@@ -110,6 +112,14 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
+def _remove_older(path: Path) -> None:
+    """Remove what an earlier state of the same sources came to."""
+    name = path.stem.rpartition("-")[0]
+    for old in path.parent.glob(f"{name}-*"):
+        if not old.name.startswith(path.stem):
+            old.unlink(missing_ok=True)
+
+
 def compile_object(
     source: str, variant: Variant, root: Path = ROOT, extra: tuple[str, ...] = ()
 ) -> Path:
@@ -118,16 +128,15 @@ def compile_object(
     command = [compiler(), *BASE, *flags, *extra, f"-I{root / 'tests/emulation'}"]
     files = sorted(_included((root / source).resolve(), root.resolve(), set()))
     parts = [*command[:-1], *(file.read_bytes() for file in files)]
-    path = CACHE / variant.name / f"{Path(source).stem}-{_hash_of(parts)}.o"
+    path = root / CACHE / variant.name / f"{Path(source).stem}-{_hash_of(parts)}.o"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob(f"{Path(source).stem}-*") if root == ROOT else ():
-            old.unlink(missing_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.o")
         if "--coverage" in flags:  # names what is counted after the final object
             command += ["-dumpdir", f"{path.parent}/", "-dumpbase", path.stem]
         _run([*command, "-c", str(root / source), "-o", str(unfinished)])
         unfinished.rename(path)
+        _remove_older(path)
     return path
 
 
@@ -140,33 +149,41 @@ def compile_all(
 
 
 def link(
-    objects: Iterable[Path], variant: Variant, name: str, libraries: tuple[str, ...] = ()
+    objects: Iterable[Path],
+    variant: Variant,
+    name: str,
+    libraries: tuple[str, ...] = (),
+    root: Path = ROOT,
 ) -> Path:
     """Link objects under a name that follows from them; the path."""
     objects = list(objects)
-    path = CACHE / variant.name / f"{name}-{_hash_of(str(o) for o in objects)}"
+    path = root / CACHE / variant.name / f"{name}-{_hash_of(str(o) for o in objects)}"
     if not path.exists():
-        for old in path.parent.glob(f"{name}-*"):
-            old.unlink(missing_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
-        _run(
-            [
-                compiler(),
-                *map(str, objects),
-                *variant.link,
-                *libraries,
-                "-ldl",
-                "-o",
-                str(unfinished),
-            ]
-        )
+        files = [*map(str, objects), *variant.link, *libraries, "-ldl"]
+        _run([compiler(), *files, "-o", str(unfinished)])
         unfinished.rename(path)
+        _remove_older(path)
     return path
 
 
-def driver(variant: Variant) -> Path:
-    """The program that explores schedules."""
-    return link(compile_all((KERNEL, *HOST, *MACHINE, *DRIVER), variant), variant, "explore")
+def driver(variant: Variant, changed: Path | None = None) -> Path:
+    """The program that explores schedules.
+
+    Args:
+        variant: how it is compiled.
+        changed: a file of a copy of the tree that differs from ours; only what includes it is
+            compiled anew, in that copy.
+    """
+    sources = (KERNEL, *HOST, *MACHINE, *DRIVER)
+    if changed is None:
+        return link(compile_all(sources, variant), variant, "explore")
+    root = next(folder for folder in changed.parents if (folder / KERNEL).exists())
+    objects = []
+    for source in sources:
+        affected = changed in _included(root / source, root, set())
+        objects.append(compile_object(source, variant, root if affected else ROOT))
+    return link(objects, variant, "explore", root=root)
 
 
 def selftest(variant: Variant) -> Path:

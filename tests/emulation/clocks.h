@@ -1,8 +1,9 @@
 // Who is known to have done what: the happens-before relation of a launch.
 //
-// All of a block's threads know at a barrier what each of them knew; between blocks knowledge passes only
-// from a release to an acquire that reads it. Hence a clock has one number for each block (what happened
-// in its intervals between barriers) and, for the interval in which a thread released, that thread's count.
+// All of a block's threads know at a barrier what each of them knew; between blocks knowledge
+// passes only from a release to an acquire that reads it. Hence a clock has one number for each
+// block (what happened in its intervals between barriers) and, for the interval in which a thread
+// released, that thread's count.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +18,7 @@ struct Event {
   uint32_t count = 0;     // releases that the thread had made
   int16_t block = -1;     // -1: no event
   int16_t thread = 0;
-  uint32_t where = 0;     // in the program
+  uint32_t where = 0;  // in the program
 };
 
 constexpr int16_t kSeveralThreads = -1;
@@ -29,7 +30,8 @@ struct Clock {
   bool knows(const Event& event) const {
     if (event.interval < intervals[event.block]) return true;
     return std::any_of(points.begin(), points.end(), [&](const Event& point) {
-      return point.block == event.block && point.thread == event.thread && event.count <= point.count;
+      return point.block == event.block && point.thread == event.thread &&
+             event.count <= point.count;
     });
   }
 

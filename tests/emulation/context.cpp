@@ -9,8 +9,9 @@
 #endif
 
 #if defined(__x86_64__)
-// void emulation_swap(void** save_stack_pointer, void* load_stack_pointer): what a callee must preserve
-// goes onto the old stack and comes from the new one. The rounding mode is the same in all fibers.
+// void emulation_swap(void** save_stack_pointer, void* load_stack_pointer): what a callee must
+// preserve goes onto the old stack and comes from the new one. The rounding mode is the same in all
+// fibers.
 asm(R"(
 .text
 .globl emulation_swap

@@ -1,7 +1,7 @@
 // One stack of a fiber, and the switch from one to another.
 //
-// A switch by hand (six registers) where the processor is known: swapcontext() makes a system call each
-// time, which took nearly all of the time of an emulated step. Every switch is announced to
+// A switch by hand (six registers) where the processor is known: swapcontext() makes a system call
+// each time, which took nearly all of the time of an emulated step. Every switch is announced to
 // AddressSanitizer, which must know where the stack is.
 #pragma once
 

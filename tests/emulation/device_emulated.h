@@ -26,9 +26,9 @@ using Float16 = EmulatedFloat16;
 
 constexpr int kWarpSize = 32;
 
-inline int thread_index() { return emulation::thread_index(); }
-inline int block_count() { return emulation::block_count(); }
-inline unsigned char* shared_memory() { return emulation::shared_memory(); }
+inline int thread_index() { return emulation::here.thread; }
+inline int block_count() { return emulation::here.blocks; }
+inline unsigned char* shared_memory() { return emulation::here.shared; }
 
 // The caller's place in the source tells one barrier from another.
 inline void sync_block(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
@@ -44,7 +44,8 @@ inline T shuffle_xor(T value, int mask, const char* file = __builtin_FILE(),
   return value;
 }
 
-// ---- accesses to memory -----------------------------------------------------------------------------
+// ---- accesses to memory
+// -----------------------------------------------------------------------------
 
 inline uint32_t fetch_add_relaxed(uint32_t* at, uint32_t value) {
   return emulation::atomic_add(at, value, emulation::races::kRelaxed);
@@ -85,7 +86,8 @@ inline void store_wide(void* at, const Wide& x) { emulation::write_memory(at, &x
 inline Wide load_wide_streaming(const void* at) { return load_wide(at); }
 inline void store_wide_streaming(void* at, const Wide& x) { store_wide(at, x); }
 
-// ---- conversions ------------------------------------------------------------------------------------
+// ---- conversions
+// ------------------------------------------------------------------------------------
 
 inline float to_arithmetic(float x) { return x; }
 inline double to_arithmetic(double x) { return x; }

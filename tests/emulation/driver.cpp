@@ -1,15 +1,17 @@
-// Explores schedules of the step: every one must come to the bits of the first, which must be right.
+// Explores schedules of the step: every one must come to the bits of the first, which must be
+// right.
 //
 //   driver [--schedules N] [--seed S] [--case NAME] [--list]
 //
-// N launches are spread over the cases, 1 to 8 blocks, 1 to all of them resident. Exit status 1 at the first
-// thing that is wrong.
+// N launches are spread over the cases, of 1 to 8 blocks, 1 to all of them resident. Exit status 1
+// at the first thing that is wrong.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "fibers.h"
+#include "schedule.h"
 #include "wide_index.h"
 #include "world.h"
 
@@ -27,33 +29,65 @@ bool wrong(const std::string& name, const std::string& what) {
   return true;
 }
 
-// False where something is wrong.
-bool explore(const emulation::Case& c, int runs, uint64_t seed) {
-  const auto start = std::chrono::steady_clock::now();
-  emulation::World world(c);
+bool explore_wide_index() {
   try {
-    if (wrong(c.name, world.run_first())) return false;
-    emulation::Random random(seed);
-    for (int run = 0; run < runs; ++run) {
-      const int blocks = 1 + static_cast<int>(random.below(8));
-      const int resident = 1 + static_cast<int>(random.below(static_cast<uint32_t>(blocks)));
-      const uint64_t first = uint64_t{random.next()} << 8;
-      world.run(blocks, resident, first);
-      const std::string what = world.compare();
-      if (wrong(c.name, what.empty() ? "" : what + " with " + std::to_string(blocks) + " blocks, " +
-                                                std::to_string(resident) + " resident, seed " +
-                                                std::to_string(first))) {
-        return false;
+    return !wrong("wide_index", emulation::check_wide_index());
+  } catch (const emulation::Fault& fault) {
+    return !wrong("wide_index", fault.what());
+  }
+}
+
+// A case under exploration.
+struct Explored {
+  const emulation::Case& c;
+  emulation::World world;
+  emulation::Random random;
+  int launches = 0;
+  double seconds = 0;
+
+  Explored(const emulation::Case& of, uint64_t seed) : c(of), world(of), random(seed) {}
+
+  // The first run, or one more; false where something is wrong.
+  bool run(bool first) {
+    const auto start = std::chrono::steady_clock::now();
+    std::string what;
+    try {
+      what = first ? world.run_first() : run_another();
+    } catch (const emulation::Fault& fault) {
+      what = fault.what();
+    }
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+    seconds += passed.count();
+    launches += c.steps;
+    return !wrong(c.name, what);
+  }
+
+  std::string run_another() {
+    const int blocks = 1 + static_cast<int>(random.below(8));
+    const int resident = 1 + static_cast<int>(random.below(static_cast<uint32_t>(blocks)));
+    const uint64_t seed = uint64_t{random.next()} << 8;
+    world.run(blocks, resident, seed);
+    const std::string what = world.compare();
+    if (what.empty()) return "";
+    return what + " with " + std::to_string(blocks) + " blocks, " + std::to_string(resident) +
+           " resident, seed " + std::to_string(seed);
+  }
+};
+
+// First every case once, then all in turn, so that what is plainly wrong shows soon.
+bool explore(std::vector<std::unique_ptr<Explored>>& all, int schedules) {
+  int launches_of_round = 0;
+  for (const auto& explored : all) {
+    launches_of_round += explored->c.weight * explored->c.steps;
+    if (!explored->run(true)) return false;
+  }
+  for (int done = 0; done < schedules; done += launches_of_round) {
+    for (const auto& explored : all) {
+      for (int i = 0; i < explored->c.weight; ++i) {
+        if (!explored->run(false)) return false;
       }
     }
-  } catch (const emulation::Fault& fault) {
-    return !wrong(c.name, fault.what());
   }
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::printf("%-20s %4d schedules  outcomes none %d, channel %d, layer %d, changed %d  %.2f s\n",
-              c.name.c_str(), (runs + 1) * c.steps, world.outcomes[0], world.outcomes[1],
-              world.outcomes[2], world.changes, seconds);
   return true;
 }
 
@@ -79,16 +113,24 @@ Arguments parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const Arguments arguments = parse(argc, argv);
-  if (arguments.only.empty() && wrong("wide_index", emulation::check_wide_index())) return 1;
-  int steps_of_all = 0;
-  for (const emulation::Case& c : emulation::cases()) steps_of_all += c.steps;
+  if (arguments.only.empty() && !explore_wide_index()) return 1;
+  std::vector<std::unique_ptr<Explored>> all;
   uint64_t seed = arguments.seed;
   for (const emulation::Case& c : emulation::cases()) {
     ++seed;
     if (!arguments.only.empty() && arguments.only != c.name) continue;
-    const int share = arguments.only.empty() ? steps_of_all : c.steps;
-    if (!explore(c, (arguments.schedules + share - 1) / share, seed)) return 1;
-    std::fflush(stdout);
+    all.push_back(std::make_unique<Explored>(c, seed));
   }
+  if (!explore(all, arguments.schedules)) return 1;
+  int launches = 0;
+  for (const auto& explored : all) {
+    const int* outcomes = explored->world.outcomes;
+    launches += explored->launches;
+    std::printf(
+        "%-20s %5d schedules %6.2f s  outcomes: none %d, channel %d, layer %d, changed %d\n",
+        explored->c.name.c_str(), explored->launches, explored->seconds, outcomes[0], outcomes[1],
+        outcomes[2], explored->world.changes);
+  }
+  std::printf("%d schedules, equal bits\n", launches);
   return 0;
 }

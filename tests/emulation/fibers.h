@@ -1,9 +1,10 @@
-// A kernel launch on the CPU: threads of a block are fibers, a few blocks are resident at a time, and a
-// seed draws which fiber runs next.
+// A kernel launch on the CPU: threads of a block are fibers, a few blocks are resident at a time,
+// and a seed draws which fiber runs next.
 //
-// A fiber runs until it reaches a switch point: a barrier, a shuffle, an atomic operation, a pause, and,
-// as the schedule draws them, ordinary memory accesses. What no kernel may do is a Fault: a barrier or a
-// shuffle that not all threads reach, a wait for what never comes, a misaligned access.
+// A fiber runs until it reaches a switch point: a barrier, a shuffle, an atomic operation, a pause,
+// and, as the schedule draws them, ordinary memory accesses. What no kernel may do is a Fault: a
+// barrier or a shuffle that not all threads reach, a wait for what never comes, a misaligned
+// access.
 #pragma once
 
 #include <cstddef>
@@ -35,26 +36,23 @@ struct Schedule {
 // Runs every thread to its end. Throws Fault.
 void run_launch(const Launch& launch, const Schedule& schedule);
 
-// What the last launch did.
-struct Counters {
-  uint64_t switches = 0, barriers = 0, shuffles = 0, atomics = 0, pauses = 0, idle_rounds = 0;
-};
-const Counters& last_counters();
-
 // Where in the device code a barrier or a shuffle stands.
 struct Site {
   const char* file;
   int line;
 };
 
-// ---- called by fibers -------------------------------------------------------------------------------
+// ---- called by fibers
+// -------------------------------------------------------------------------------
 
-bool in_fiber();  // false: host code
-int thread_index();
-int block_index();
-int block_count();
-unsigned char* shared_memory();
-bool on_own_stack(const void* address);
+// The running fiber. Written at every switch, so that the many who ask need no call.
+struct Here {
+  int thread = 0, block = 0, blocks = 0;
+  unsigned char* shared = nullptr;
+  const unsigned char* stack = nullptr;  // null: host code
+  size_t stack_size = 0;
+};
+extern Here here;
 
 // Waits for all threads of the block.
 void barrier(Site site);

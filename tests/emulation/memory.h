@@ -1,7 +1,8 @@
-// The accesses that device code makes by name: checked, ordered, and places where fibers may switch.
+// The accesses that device code makes by name: checked, ordered, and places where fibers may
+// switch.
 //
-// Not inline: the race detector must not see the same access twice, once by name and once through the
-// compiler's calls.
+// Not inline: the race detector must not see the same access twice, once by name and once through
+// the compiler's calls.
 #pragma once
 
 #include <cstddef>

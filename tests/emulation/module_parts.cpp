@@ -15,7 +15,8 @@ const char* cpu_capability() { return "emulated"; }
 }  // namespace adamp
 
 // For ctypes: how the next launches are scheduled.
-extern "C" __attribute__((visibility("default"))) void emulation_set_device(uint64_t seed, int blocks,
+extern "C" __attribute__((visibility("default"))) void emulation_set_device(uint64_t seed,
+                                                                            int blocks,
                                                                             int resident) {
   emulation::device().blocks = blocks;
   emulation::device().schedule.seed = seed;

@@ -19,8 +19,8 @@ struct Sums {
 };
 
 inline bool test_passes(const Sums& s, double length, const adamp::Hyper& h) {
-  return std::fabs(s.pg) <
-         h.delta / std::sqrt(length) * std::fmax(std::sqrt(s.pp), h.eps) * std::fmax(std::sqrt(s.gg), h.eps);
+  return std::fabs(s.pg) < h.delta / std::sqrt(length) * std::fmax(std::sqrt(s.pp), h.eps) *
+                               std::fmax(std::sqrt(s.gg), h.eps);
 }
 
 // Moves `x` by one step; returns the outcome.
@@ -61,7 +61,8 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
     for (const Sums& sums : of_row) {
       if (!test_passes(sums, static_cast<double>(cols), h)) view = View::kNone;
     }
-    if (view == View::kNone && test_passes(all, static_cast<double>(rows * cols), h)) view = View::kLayer;
+    if (view == View::kNone && test_passes(all, static_cast<double>(rows * cols), h))
+      view = View::kLayer;
   }
   const double step_size = h.lr * h.inv_bias_correction1;
   for (int64_t i = 0; i < rows * cols; ++i) {

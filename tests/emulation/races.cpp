@@ -2,81 +2,25 @@
 
 #if defined(EMULATION_RACES)
 
-#include <dlfcn.h>
-
 #include <cstdio>
-#include <memory>
 
-#include "fibers.h"
+#include "knowledge.h"
 #include "shadow.h"
 
 namespace emulation::races {
 namespace {
 
-struct Thread {
-  uint32_t releases = 0;
-  std::unique_ptr<Clock> acquired;  // beyond what its block knows
-};
-
-struct Block {
-  Clock clock;
-  std::vector<Thread> threads;
-  const void* shared = nullptr;
-};
-
 Shadow shadow;
-std::vector<Block> blocks;
 
-// ---- who knows what ---------------------------------------------------------------------------------
-
-Thread& me() { return blocks[block_index()].threads[thread_index()]; }
-
-Event event_here(const void* where) {
-  static uintptr_t base = 0;
-  if (base == 0) {
-    Dl_info info;
-    base = dladdr(where, &info) != 0 ? reinterpret_cast<uintptr_t>(info.dli_fbase) : 1;
-  }
-  const int block = block_index();
-  return {blocks[block].clock.intervals[block], me().releases, static_cast<int16_t>(block),
-          static_cast<int16_t>(thread_index()),
-          static_cast<uint32_t>(reinterpret_cast<uintptr_t>(where) - base)};
-}
-
-bool known(const Event& event) {
-  const int block = block_index();
-  if (event.block < 0 || (event.block == block && event.thread == thread_index())) return true;
-  const Thread& thread = me();
-  return blocks[block].clock.knows(event) || (thread.acquired && thread.acquired->knows(event));
-}
-
-// What a release by this thread passes on.
-Clock all_i_know() {
-  const int block = block_index();
-  Clock clock = blocks[block].clock;
-  if (me().acquired) clock.join(*me().acquired);
-  Event now = event_here(nullptr);
-  now.where = 0;
-  clock.add_point(now);
-  return clock;
-}
-
-void learn(const Clock& clock) {
-  Thread& thread = me();
-  if (thread.acquired) {
-    thread.acquired->join(clock);
-  } else {
-    thread.acquired = std::make_unique<Clock>(clock);
-  }
-}
-
-// ---- reports ----------------------------------------------------------------------------------------
+// ---- reports
+// ----------------------------------------------------------------------------------------
 
 std::string text(const Event& event) {
   char where[32];
   std::snprintf(where, sizeof where, " at 0x%x", event.where);
-  const std::string thread =
-      event.thread == kSeveralThreads ? "several threads" : "thread " + std::to_string(event.thread);
+  const std::string thread = event.thread == kSeveralThreads
+                                 ? "several threads"
+                                 : "thread " + std::to_string(event.thread);
   return "block " + std::to_string(event.block) + ", " + thread + where;
 }
 
@@ -91,7 +35,8 @@ std::string place(const Memory& memory, const void* at, size_t size) {
        text(event_here(where)) + " is unordered with the " + before + " by " + text(event));
 }
 
-// ---- accesses ---------------------------------------------------------------------------------------
+// ---- accesses
+// ---------------------------------------------------------------------------------------
 
 // Calls check(event) for each read that is remembered.
 template <class Check>
@@ -99,6 +44,10 @@ void each_read(const Cell& cell, const Check& check) {
   if (cell.read.block >= 0) check(cell.read);
   if (cell.more == 0) return;
   for (const Event& read : shadow.more_reads[cell.more - 1]) check(read);
+}
+
+bool same_thread(const Event& a, const Event& b) {
+  return a.block == b.block && a.thread == b.thread;
 }
 
 // Whether `event` can stand for `old`: one that knows it, or one more of the same block's interval.
@@ -129,7 +78,6 @@ void remember_read(Cell& cell, const Event& event) {
 
 // The memory of an access; null where it is none of ours to watch.
 Memory* watched(const void* at, size_t size, bool write) {
-  if (!in_fiber() || on_own_stack(at)) return nullptr;
   Memory* memory = shadow.find(at);
   if (memory == nullptr) {
     // Constants of the program lie outside, too; they are not written.
@@ -138,7 +86,7 @@ Memory* watched(const void* at, size_t size, bool write) {
   }
   const size_t offset = reinterpret_cast<uintptr_t>(at) - memory->base;
   if (offset + size > memory->size) fail("accesses beyond the end: " + place(*memory, at, size));
-  if (memory->block >= 0 && memory->block != block_index()) {
+  if (memory->block >= 0 && memory->block != here.block) {
     fail("accesses another block's shared memory: " + place(*memory, at, size));
   }
   return memory;
@@ -183,7 +131,6 @@ void begin_block(int block, const void* shared, size_t size) {
   if (size > 0) shadow.add(shared, size, 4, "shared memory", false).block = block;
 }
 
-
 void barrier(int block) {
   Clock& clock = blocks[block].clock;
   for (Thread& thread : blocks[block].threads) {
@@ -226,12 +173,13 @@ void plain(const void* at, size_t size, Access access, const void* where) {
   const auto found = shadow.atomics.find(reinterpret_cast<uintptr_t>(at));
   if (found == shadow.atomics.end()) return;
   AtomicPlace& atomic = found->second;
-  const Event& latest = atomic.last_modification;
-  const bool follows_own = access == kStrongWrite && latest.block == event.block && latest.thread == event.thread;
-  for (const Event& earlier : atomic.events) {
+  const bool follows_own = access == kStrongWrite && same_thread(atomic.last_write, event);
+  for (const Event& earlier : atomic.writes) {
     if (!follows_own) demand(earlier, "atomic operation");
   }
-  if (write) atomic.has_released = false;
+  if (!write) return;
+  for (const Event& earlier : atomic.loads) demand(earlier, "atomic load");
+  atomic.has_released = false;
 }
 
 void atomic(const void* at, Order order, bool write, const void* where) {
@@ -259,13 +207,11 @@ void atomic(const void* at, Order order, bool write, const void* where) {
     place.has_released = true;
   }
   const Event event = event_here(where);
-  if (write) {
-    place.last_modification = event;
-    const auto mine = std::find_if(place.events.begin(), place.events.end(), [&](const Event& e) {
-      return e.block == event.block && e.thread == event.thread;
-    });
-    mine == place.events.end() ? place.events.push_back(event) : void(*mine = event);
-  }
+  std::vector<Event>& all = write ? place.writes : place.loads;
+  if (write) place.last_write = event;
+  const auto mine =
+      std::find_if(all.begin(), all.end(), [&](const Event& e) { return same_thread(e, event); });
+  mine == all.end() ? all.push_back(event) : void(*mine = event);
   if (order == kRelease || order == kAcquireRelease) ++me().releases;
 }
 

@@ -1,11 +1,14 @@
-// Finds accesses that nothing orders: two of one place, one of them a write, where neither is known to have
-// happened before the other. Also reads of what was never written, and accesses outside every allocation.
+// Finds accesses that nothing orders: two of one place, one of them a write, where neither is known
+// to have happened before the other. Also reads of what was never written, and accesses outside
+// every allocation.
 //
-// A missing barrier, or relaxed where release is needed, leaves such a pair under almost every schedule, even
-// where the values come out right: so one run shows what thousands of runs on a GPU may not.
+// A missing barrier, or relaxed where release is needed, leaves such a pair under almost every
+// schedule, even where the values come out right: so one run shows what thousands of runs on a GPU
+// may not.
 //
-// The kernels need no change for this: g++ -fsanitize=thread puts a call before every memory access, and
-// races_hooks.cpp answers those calls. Without EMULATION_RACES everything here is empty.
+// The kernels need no change for this: g++ -fsanitize=thread puts a call before every memory
+// access, and races_hooks.cpp answers those calls. Without EMULATION_RACES everything here is
+// empty.
 #pragma once
 
 #include <cstddef>
@@ -20,24 +23,27 @@ enum Access { kRead, kReadStruct, kWrite, kStrongWrite };
 
 constexpr bool kEnabled = true;
 
-// ---- called by the host -----------------------------------------------------------------------------
+// ---- called by the host
+// -----------------------------------------------------------------------------
 
 // `unit`: the bytes of the smallest element; what is smaller is not told apart.
 void add_memory(const void* base, size_t size, size_t unit, const char* name, bool initialised);
 void remove_memory(const void* base);
 void host_writes(const void* at, size_t size);
 
-// ---- called by the scheduler ------------------------------------------------------------------------
+// ---- called by the scheduler
+// ------------------------------------------------------------------------
 
 void begin_launch(int blocks, int threads);
 void begin_block(int block, const void* shared, size_t size);
 void end_block(int block);
 void barrier(int block);
 
-// ---- called by fibers -------------------------------------------------------------------------------
+// ---- called by fibers
+// -------------------------------------------------------------------------------
 
-// Just before the access; `where` is in the program, for the report. A strong write may follow the atomic
-// operations of its own thread: the place's own order includes it.
+// Just before the access; `where` is in the program, for the report. A strong write may follow the
+// atomic operations of its own thread: the place's own order includes it.
 void plain(const void* at, size_t size, Access access, const void* where);
 void atomic(const void* at, Order order, bool write, const void* where);
 

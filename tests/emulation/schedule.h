@@ -24,8 +24,8 @@ class Random {
   uint64_t state_;
 };
 
-// A uniform draw at every switch keeps all blocks abreast. Races are lost and won when one block runs
-// far ahead, or stands still in the middle of something: hence habits.
+// A uniform draw at every switch keeps all blocks abreast. Races are lost and won when one block
+// runs far ahead, or stands still in the middle of something: hence habits.
 struct Habits {
   uint32_t stay_in_block;  // of 65536: go on with a fiber of the same block
   uint32_t next_in_order;  // of 65536: take the neighbouring thread, else any

@@ -1,7 +1,8 @@
 // Does the emulation itself see what it should? Small kernels, right ones and wrong ones.
 //
-// The right one has the shape of the step: tickets, partial sums, a decision by the block that arrives last,
-// a second phase that waits for it. Each wrong one must end in a Fault that names its fault.
+// The right one has the shape of the step: tickets, partial sums, a decision by the block that
+// arrives last, a second phase that waits for it. Each wrong one must end in a Fault that names its
+// fault.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -33,9 +34,9 @@ struct Global {
 
 enum class Wrong {
   kNothing,
-  kRelaxedArrival,    // the last block does not acquire what the others stored
-  kNoBarrierBefore,   // thread 0 arrives before the others have stored
-  kWaitsForHigher,    // a ticket waits for one that nobody may ever draw
+  kRelaxedArrival,   // the last block does not acquire what the others stored
+  kNoBarrierBefore,  // thread 0 arrives before the others have stored
+  kWaitsForHigher,   // a ticket waits for one that nobody may ever draw
 };
 
 struct Data {
@@ -104,10 +105,11 @@ Outcome run_normalise(uint64_t seed, int blocks, int resident, Wrong wrong, int 
   Global<float> values(items * size), partial(items), total(1);
   Global<uint32_t> counters(3);
   for (int i = 0; i < items * size; ++i) values.values[i] = 1.0f + static_cast<float>(i % 7);
-  const Data data = {values.get(),   partial.get(),      total.get(),        counters.get(),
-                     counters.get() + 1, counters.get() + 2, items, size};
+  const Data data = {values.get(),       partial.get(),      total.get(), counters.get(),
+                     counters.get() + 1, counters.get() + 2, items,       size};
   try {
-    emulation::run_launch({blocks, kThreads, 64, [&] { normalise(data, wrong); }}, {seed, resident});
+    emulation::run_launch({blocks, kThreads, 64, [&] { normalise(data, wrong); }},
+                          {seed, resident});
   } catch (const Fault& fault) {
     return {fault.what(), {}};
   }
@@ -142,7 +144,8 @@ void check_protocol() {
   int different = 0;
   std::string fault;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
-    const int blocks = 1 + static_cast<int>(seed % 8), resident = 1 + static_cast<int>(seed / 8) % blocks;
+    const int blocks = 1 + static_cast<int>(seed % 8),
+              resident = 1 + static_cast<int>(seed / 8) % blocks;
     const Outcome now = run_normalise(seed, blocks, resident, Wrong::kNothing, kItems, kItemSize);
     different += now.fault.empty() && now.values != first.values;
     if (!now.fault.empty()) fault = now.fault;
@@ -182,8 +185,9 @@ void check_faults() {
 }
 
 void check_races() {
-  for (const auto& [wrong, what] : {std::pair{Wrong::kRelaxedArrival, "relaxed instead of release"},
-                                    std::pair{Wrong::kNoBarrierBefore, "no barrier before the release"}}) {
+  for (const auto& [wrong, what] :
+       {std::pair{Wrong::kRelaxedArrival, "relaxed instead of release"},
+        std::pair{Wrong::kNoBarrierBefore, "no barrier before the release"}}) {
     int seen = 0;
     std::string fault;
     for (uint64_t seed = 0; seed < 20; ++seed) {
@@ -195,8 +199,10 @@ void check_races() {
   }
   expect_fault("no barrier between shared accesses", fault_of([] {
                  volatile float* shared = reinterpret_cast<float*>(adamp::shared_memory());
-                 shared[adamp::thread_index()] = 1;
-                 if (shared[adamp::thread_index() ^ 1] == 0) shared[0] = 1;
+                 const int i = adamp::thread_index();
+                 shared[i] = 1;
+                 adamp::sync_block();
+                 shared[i] = shared[i ^ 1] + 1;
                }),
                "race");
   expect_fault("uninitialised shared memory", fault_of([] {

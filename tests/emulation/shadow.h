@@ -29,10 +29,10 @@ struct Memory {
 
 // A place that atomic operations were performed on.
 struct AtomicPlace {
-  Clock released;             // what an acquire learns here
+  Clock released;  // what an acquire learns here
   bool has_released = false;
-  std::vector<Event> events;  // the last operation of each thread
-  Event last_modification;
+  std::vector<Event> writes, loads;  // the last ones of each thread
+  Event last_write;
 };
 
 class Shadow {

@@ -10,8 +10,8 @@
 
 namespace emulation {
 
-// With sanitizers and without optimisation a frame is several times as large. A kernel's parameters are
-// on the stack too: up to 32 KiB. Pages that are never touched cost nothing.
+// With sanitizers and without optimisation a frame is several times as large. A kernel's parameters
+// are on the stack too: up to 32 KiB. Pages that are never touched cost nothing.
 constexpr size_t kStackBytes = 256 << 10;
 // Not a power of two: the tops of all stacks would share a few cache sets.
 constexpr size_t kStackStride = kStackBytes + 17 * 64;

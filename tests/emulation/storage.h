@@ -40,7 +40,8 @@ class Array {
                  races::remove_memory(at);
                  std::free(at);
                }};
-    races::add_memory(memory, before + bytes_, static_cast<size_t>(adamp::size_of(dtype)), name, true);
+    races::add_memory(memory, before + bytes_, static_cast<size_t>(adamp::size_of(dtype)), name,
+                      true);
     data_ = static_cast<unsigned char*>(memory) + before;
   }
 
@@ -64,9 +65,12 @@ class Array {
     std::memcpy(&bits, &value, 4);
     const uint16_t half = dtype_ == adamp::DType::kFloat16 ? adamp::float_to_float16(value)
                                                            : static_cast<uint16_t>(bits >> 16);
-    if (dtype_ == adamp::DType::kFloat64) std::memcpy(at, &rounded, 8);
-    else if (dtype_ == adamp::DType::kFloat32) std::memcpy(at, &value, 4);
-    else std::memcpy(at, &half, 2);
+    if (dtype_ == adamp::DType::kFloat64)
+      std::memcpy(at, &rounded, 8);
+    else if (dtype_ == adamp::DType::kFloat32)
+      std::memcpy(at, &value, 4);
+    else
+      std::memcpy(at, &half, 2);
   }
 
   std::vector<unsigned char> save() const { return {data_, data_ + bytes_}; }

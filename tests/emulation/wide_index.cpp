@@ -47,8 +47,9 @@ class Sparse {
 struct Tables {
   DeviceTensor tensor = {};
   Item items[2] = {};
-  Ticket tickets[3] = {
-      {0, 1, 0, TicketKind::kAccumulate}, {1, 1, 0, TicketKind::kAccumulate}, {0, 2, 0, TicketKind::kFinish}};
+  Ticket tickets[3] = {{0, 1, 0, TicketKind::kAccumulate},
+                       {1, 1, 0, TicketKind::kAccumulate},
+                       {0, 2, 0, TicketKind::kFinish}};
   Decision decision = {};
   uint32_t next_ticket = 0;
   int32_t view = 0;
@@ -62,12 +63,14 @@ struct Watch {
 };
 
 // One step of a tensor of `rows` x `cols` whose items are the two given ones.
-std::string check(int64_t rows, int64_t cols, const Item& first, const Item& last, Projection projection) {
+std::string check(int64_t rows, int64_t cols, const Item& first, const Item& last,
+                  Projection projection) {
   const int64_t numel = rows * cols, bytes = numel * 4;
   const Sparse p(bytes), g(bytes), m(bytes), v(bytes), scratch(64 + (rows + 1) * 12);
   auto tables = std::make_unique<Tables>();
   const Watch watch(tables.get(), sizeof(Tables));
-  tables->tensor.info = {p.floats(), m.floats(), v.floats(), &tables->view, rows, cols, DType::kFloat32, projection};
+  tables->tensor.info = {p.floats(), m.floats(), v.floats(),      &tables->view,
+                         rows,       cols,       DType::kFloat32, projection};
   tables->tensor.item_count = 2;
   tables->tensor.finish_tickets = 1;
   tables->tensor.rows_are_split = first.col_end < cols;
@@ -111,7 +114,8 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
     want.p.push_back(p.floats()[at(i)]);
     want.g.push_back(g.floats()[at(i)]);
   }
-  const int64_t few_rows = tables->tensor.rows_are_split ? 1 : 2 * (first.row_end - first.row_begin);
+  const int64_t few_rows =
+      tables->tensor.rows_are_split ? 1 : 2 * (first.row_end - first.row_begin);
   oracle_step(want, few_rows, 2 * count / few_rows, Method::kAdamP, DType::kFloat32, projection, h);
   launch_kernel(Method::kAdamP, true, 2, args, {7, 2});
   for (int64_t i = 0; i < 2 * count; ++i) {

@@ -5,8 +5,8 @@
 
 namespace emulation {
 
-// Runs a plan whose only items are the first and the last of a tensor of 3 * 2^31 elements. What is wrong,
-// or "".
+// Runs a plan whose only items are the first and the last of a tensor of 3 * 2^31 elements. What is
+// wrong, or "".
 std::string check_wide_index();
 
 }  // namespace emulation

@@ -1,4 +1,5 @@
-// A case brought to life: its tensors, the executor, and gradients that lead to each outcome in turn.
+// A case brought to life: its tensors, the executor, and gradients that lead to each outcome in
+// turn.
 #pragma once
 
 #include <memory>
@@ -7,7 +8,6 @@
 
 #include "cases.h"
 #include "oracle.h"
-#include "schedule.h"
 #include "storage.h"
 
 namespace emulation {
@@ -19,7 +19,8 @@ class World {
   // All steps from the start, at most `blocks` blocks, so many of them resident. Throws Fault.
   void run(int blocks, int resident, uint64_t seed);
 
-  // The first run: draws the gradients, and compares every step with the oracle. What is wrong, or "".
+  // The first run: draws the gradients, and compares every step with the oracle. What is wrong, or
+  // "".
   std::string run_first();
 
   // What is not equal, bit by bit, to what the first run came to, or "".
@@ -40,14 +41,14 @@ class World {
 
   adamp::Hyper hyper(size_t tensor, int step) const;
   void step(adamp::Executor& executor, int number);
-  void draw_gradient(Tensor& tensor, size_t index, int step);
-  std::string check(const Tensor& tensor, const Values& want, int step) const;
+  std::string check(const Tensor& tensor, const Values& want) const;
   static Values read(const Tensor& tensor, int step);
   static std::vector<unsigned char> save(const Tensor& tensor);
   std::unique_ptr<adamp::Executor> make_executor(int blocks) const;
   void restart();
 
   const Case& case_;
+  Array device_lr_;
   std::vector<Tensor> tensors_;
 };
 
