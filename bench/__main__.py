@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument_group("train").add_argument
     option("--tasks", type=_names(TASKS), default=list(TASKS), metavar="A,B", help="digits,text")
     option("--epochs", type=int, default=12, help="on the digits (12)")
-    option("--steps", type=int, default=500, help="on the text (500)")
+    option("--steps", type=int, default=400, help="on the text (400)")
     option("--limit", type=float, default=150.0, help="seconds, then a training stops early (150)")
 
     option = parser.add_argument_group("tables").add_argument

@@ -30,6 +30,7 @@ class Task(Protocol):
     steps: int
     evaluate_every: int
     lr: float
+    warm_up: int
     weight_decay: float
     data: str
 
@@ -79,6 +80,7 @@ class TaskResult:
     planned_steps: int
     steps: int
     lr: float
+    warm_up: int
     weight_decay: float
     runs: list[Run]
 
@@ -115,6 +117,8 @@ class _Lane:
 
     def step(self, task: Task, step: int, synchronize: Callable[[], None]) -> None:
         """One iteration: forward, backward and the optimizer's step, timed together and apart."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = task.lr * min(1.0, (step + 1) / task.warm_up)
         start = time.perf_counter()
         loss = task.loss(self.model, step)
         self.optimizer.zero_grad()
@@ -169,6 +173,7 @@ def train(task: Task, found: list[Trainer], device: torch.device, limit: float) 
         planned_steps=task.steps,
         steps=step + 1,
         lr=task.lr,
+        warm_up=task.warm_up,
         weight_decay=task.weight_decay,
         runs=[lane.finish() for lane in lanes],
     )
@@ -191,7 +196,8 @@ def show(result: TaskResult) -> None:
     columns = ["optimizer", "training loss", result.metric]
     columns += ["ms an iteration", "ms in step()", "share"]
     title = f"{result.title}: {result.parameters:,} parameters, {result.steps:,} steps"
-    notes = [f"{result.data}; lr {result.lr}, weight decay {result.weight_decay}, one seed"]
+    rate = f"lr {result.lr} after {result.warm_up} steps"
+    notes = [f"{result.data}; {rate}, weight decay {result.weight_decay}, one seed"]
     notes += [f"training loss: mean of the last {tail} steps; times: medians"]
     if result.steps < result.planned_steps:
         notes.append(f"stopped by the time limit, {result.planned_steps:,} steps were planned")

@@ -26,6 +26,7 @@ class Digits:
     metric = "test accuracy"
     percent = True
     lr = 2e-3
+    warm_up = 20
     weight_decay = 1e-2
 
     def __init__(self, device: torch.device, epochs: int = 12) -> None:

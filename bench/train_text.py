@@ -63,10 +63,11 @@ class Text:
     title = "Small GPT on Python's help text"
     metric = "validation loss"
     percent = False
-    lr = 2e-3
+    lr = 1e-3
+    warm_up = 50
     weight_decay = 1e-2
 
-    def __init__(self, device: torch.device, steps: int = 500) -> None:
+    def __init__(self, device: torch.device, steps: int = 400) -> None:
         """Encode and split the text, and fix the batches of all steps."""
         from pydoc_data.topics import topics
 
