@@ -60,7 +60,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
     return f"{where}, torch {machine['torch']}, {machine['date'][:10]}"
 
 
@@ -151,13 +151,14 @@ def training(task: dict[str, Any], machine: dict[str, Any], path: Path) -> None:
     figure, (loss, metric, share) = _new(1, 3, 11.5, 3.6)
     width = max(1, task["steps"] // 40)
     colours = _colours(task["runs"])
-    for run in task["runs"]:
-        # Ours is drawn dashed and last, so that a curve it covers exactly stays visible.
+    for index, run in enumerate(task["runs"]):
+        # Each thinner than the one before and ours dashed: curves may coincide exactly.
         style: dict[str, Any] = {"color": colours[run["label"]], "label": run["label"]}
+        style["linewidth"] = max(1.6, 4.4 - 1.4 * index)
         style |= {"linestyle": (0, (4, 3)), "zorder": 3} if run["ours"] else {}
-        loss.plot(_smooth(run["losses"], width), linewidth=1.8, **style)
+        loss.plot(_smooth(run["losses"], width), **style)
         values = [100 * value for value in run["metric"]] if task["percent"] else run["metric"]
-        metric.plot(run["evaluated_at"], values, marker="o", markersize=3, linewidth=1.8, **style)
+        metric.plot(run["evaluated_at"], values, marker="o", markersize=3, **style)
     if min(task["runs"][0]["losses"]) < 0.05:
         loss.set_yscale("log")
     loss.set_title("training loss" + (f", mean of {width} steps" if width > 1 else ""))

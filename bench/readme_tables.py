@@ -28,8 +28,12 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _machine(machine: Report) -> str:
-    processor = f"{machine['cpu']} ({machine['cpu_capability']}, {machine['threads']} threads)"
-    parts = [processor, machine["system"], f"Python {machine['python']}"]
+    cores = f"{machine['threads']} of {machine['cores']} cores"
+    parts = [
+        f"{machine['cpu']} ({machine['cpu_capability']}, {cores})",
+        machine["system"],
+        f"Python {machine['python']}",
+    ]
     if machine["gpu"]:
         gpu = f"{machine['gpu']} (driver {machine['gpu_driver']}, CUDA {machine['cuda']})"
         parts = [gpu, *parts]

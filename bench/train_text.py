@@ -89,7 +89,7 @@ class Text:
         self._vocabulary = len(alphabet)
         self._device = device
         self.steps = steps
-        self.evaluate_every = max(1, steps // 12)
+        self.evaluate_every = max(1, steps // 10)
         self.data = f"{len(text):,} bytes of pydoc_data.topics, the last tenth held out"
 
     def model(self) -> nn.Module:
