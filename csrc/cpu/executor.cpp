@@ -139,7 +139,7 @@ class CpuExecutor : public Executor {
     if (tensor.info.projection == Projection::kOff) {
       const Span span = span_of(tensor, item.row_begin, item.col_begin, count);
       tensor.loops.accumulate(span, 1, scalars, Accumulate::kUpdate,
-                              plain_update(scalars.in_double), nullptr);
+                              plain_update(scalars.in_double), nullptr, nullptr);
       return;
     }
     Slot slot = {};
@@ -162,7 +162,10 @@ class CpuExecutor : public Executor {
     const Accumulate what =
         tensor.early == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
     RowSums<double> sums[kBlockRows];
-    tensor.loops.accumulate(span, rows, scalars, what, plain_update(h), sums);
+    float* const kept = tensor.early == Early::kChannelRows && tensor.loops.apply_kept != nullptr
+                            ? kept_of_this_thread()
+                            : nullptr;
+    tensor.loops.accumulate(span, rows, scalars, what, plain_update(h), sums, kept);
     for (int64_t i = 0; i < rows; ++i) {
       add_to(slot.sums, sums[i]);
       if (tensor.rows_are_split) continue;
@@ -171,13 +174,23 @@ class CpuExecutor : public Executor {
       const RowUpdate<double> channel = projected_update(sums[i].pp, sums[i].pu, h);
       const bool updated = updates_early(tensor.early, projection, passes, channel);
       if (updated && tensor.early == Early::kChannelRows) {
-        tensor.loops.apply(span_of(tensor, first_row + i, 0, span.count), scalars, channel,
-                           nullptr);
+        const Span row = span_of(tensor, first_row + i, 0, span.count);
+        if (kept != nullptr) {
+          tensor.loops.apply_kept(row, scalars, channel, kept + i * span.count);
+        } else {
+          tensor.loops.apply(row, scalars, channel, nullptr);
+        }
       }
       records_[tensor.first_record + first_row + i] = {sums[i].pp, sums[i].pu, updated};
       slot.failed_rows += !passes;
       slot.pending_rows += !updated;
     }
+  }
+
+  // Room for the u of a block of rows: at most one item.
+  static float* kept_of_this_thread() {
+    static thread_local std::vector<float> kept(kItemElements);
+    return kept.data();
   }
 
   void decide(Tensor& tensor) {

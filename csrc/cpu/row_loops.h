@@ -32,7 +32,11 @@ struct RowLoops {
   // four sums of each in `sums` (if asked for); applies `now` in the same sweep (if asked for),
   // which makes it the only visit to memory.
   void (*accumulate)(const Span& span, int64_t rows, const ScalarPair&, Accumulate,
-                     RowUpdate<double> now, RowSums<double>* sums);
+                     RowUpdate<double> now, RowSums<double>* sums, float* kept);
+  // `kept` (or null) of accumulate is room for every u, so that rows updated a moment later need no
+  // second square root and division; apply_kept applies `next` from there. Null: u is in memory as
+  // it is.
+  void (*apply_kept)(const Span&, const ScalarPair&, RowUpdate<double> next, const float* kept);
   // Applies `next`. `previous` (or null): what was applied already and has to be taken back first.
   void (*apply)(const Span&, const ScalarPair&, RowUpdate<double> next,
                 const RowUpdate<double>* previous);
