@@ -22,6 +22,8 @@ class Run:
 
     def __init__(self, kind: Kind, backend: Target, dtype: torch.dtype) -> None:
         """Start from the same weights every time."""
+        if backend.slow and dtype == torch.float64:
+            pytest.skip(f"{backend.label}: slow, two types are enough")
         self.params = [weights(shape, dtype, backend.device) for shape in backend.few]
         self.optimizer = kind.make(self.params, backend, **DECAY)
         self.script = backend.script

@@ -47,6 +47,8 @@ def test_shapes(backend: Target, kind: Kind, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=lambda dtype: str(dtype)[6:])
 def test_options(backend: Target, kind: Kind, options: dict, dtype: torch.dtype) -> None:
     """Every option, alone or with the one that it acts on."""
+    if backend.slow and dtype == torch.float64:
+        pytest.skip(f"{backend.label}: slow, float64 is in test_shapes")
     wanted = shapes("bias", "odd") if backend.slow else backend.few
     pairs = pairs_of(kind, wanted, dtype, backend, **options)
     run(kind.make([pair.p for pair in pairs], backend, **options), pairs, backend.script)

@@ -2,6 +2,7 @@
 // takes.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,104 @@ struct Case {
   bool own_hypers = false;  // one for each tensor
 };
 
-const std::vector<Case>& cases();
+inline const std::vector<Case>& cases() {
+  constexpr DType kFloat = DType::kFloat32, kDouble = DType::kFloat64, kBrain = DType::kBFloat16,
+                  kHalf = DType::kFloat16;
+  constexpr Projection kAuto = Projection::kAuto, kChannel = Projection::kChannel,
+                       kLayer = Projection::kLayer, kOff = Projection::kOff;
+  constexpr Method kAdamP = Method::kAdamP, kSGDP = Method::kSGDP;
+  static const auto make = [] {
+    std::vector<Case> all;
+    // Several items: whole rows, pieces of rows, more rows than an item may hold.
+    const std::vector<TensorSpec> large = {{30, 401}, {2, 5700}, {1, 6001}, {300, 3}};
+    all.push_back({"few_large", kAdamP, {}, large, 6, 4});
+    all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
+    all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2});
+    all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
+    // Finish tickets that cover several items, and more than one of them.
+    all.push_back({"many_items", kAdamP, {}, {{2300, 2}, {5, 7}}, 4, 6});
+    // Shrinks by more than half: what has been done cannot be undone, so nothing is done early.
+    all.push_back({"large_decay", kAdamP, {1e-2, 60}, large, 3});
+    // One item each: tails of all lengths, rows shared by warps or the other way round.
+    Case small = {"many_small", kAdamP, {}, {}, 3};
+    for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});
+    small.tensors.push_back({1, 64, kFloat, kOff});
+    small.tensors.push_back({13, 1});
+    all.push_back(small);
+    small.name = "many_small_sgdp";
+    small.method = kSGDP;
+    all.push_back(small);
+    for (const DType dtype : {kDouble, kBrain, kHalf}) {
+      const int64_t tile = dtype == kDouble ? 2816 : 5632;
+      const std::string name = dtype == kDouble  ? "float64"
+                               : dtype == kBrain ? "bfloat16"
+                                                 : "float16";
+      const std::vector<TensorSpec> tensors = {{2, tile + 9, dtype}, {tile / 100, 211, dtype},
+                                               {9, 31, dtype},       {1, 77, dtype, kOff},
+                                               {1, tile, dtype},     {3, 50}};
+      all.push_back({name, kAdamP, {}, tensors, 4});
+      all.push_back({name + "_sgdp", kSGDP, {}, tensors, 4});
+    }
+    for (const Projection fixed : {kChannel, kLayer, kOff}) {
+      const std::string name = fixed == kChannel ? "channel" : fixed == kLayer ? "layer" : "off";
+      all.push_back({name,
+                     kAdamP,
+                     {},
+                     {{30, 401, kFloat, fixed}, {2, 5700, kFloat, fixed}, {5, 90, kFloat, fixed}},
+                     2});
+    }
+    all.push_back({"mixed",
+                   kSGDP,
+                   {1e-2, 0.1, true, false, true, true},
+                   {{30, 301, kHalf},
+                    {16, 16},
+                    {30, 401},
+                    {1, 100, kDouble, kOff},
+                    {2, 2900, kDouble},
+                    {20, 290, kBrain, kLayer}},
+                   4,
+                   2});
+    all.push_back({"misaligned",
+                   kAdamP,
+                   {},
+                   {{30, 401, kFloat, kAuto, 1, 1},
+                    {9, 33, kFloat, kAuto, 3, 3},
+                    {40, 150, kFloat, kAuto, 0, 1},
+                    {2, 3, kFloat, kAuto, 3, 3}},
+                   3});
+    all.push_back({"misaligned_half",
+                   kAdamP,
+                   {},
+                   {{2, 5701, kBrain, kAuto, 5, 5},
+                    {7, 9, kHalf, kAuto, 1, 0},
+                    {30, 211, kHalf, kAuto, 7, 7}},
+                   3});
+    all.push_back({"no_gradient",
+                   kAdamP,
+                   {},
+                   {{30, 401, kFloat, kAuto, 0, 0, 1},
+                    {8, 8, kFloat, kAuto, 0, 0, 0},
+                    {2, 5700, kFloat, kAuto, 0, 0, 2},
+                    {4, 0},
+                    {0, 5},
+                    {20, 20}},
+                   4});
+    // More values than travel in the launch.
+    std::vector<TensorSpec> tiny(120, TensorSpec{2, 3});
+    tiny[7] = {40, 150};
+    all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
+#if defined(EMULATION_FLOAT_ONLY)
+    const auto other = [](const TensorSpec& t) { return t.dtype != DType::kFloat32; };
+    all.erase(std::remove_if(all.begin(), all.end(),
+                             [&](const Case& c) {
+                               return std::any_of(c.tensors.begin(), c.tensors.end(), other);
+                             }),
+              all.end());
+#endif
+    return all;
+  };
+  static const std::vector<Case> value = make();
+  return value;
+}
 
 }  // namespace emulation

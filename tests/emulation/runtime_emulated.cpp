@@ -28,16 +28,6 @@ void run_stream() {
   stream.clear();
 }
 
-// Replaying a captured launch finds what the last one left.
-void check_counters(const adamp::KernelArgs& args) {
-  bool zero = *args.next_ticket == 0;
-  for (int32_t t = 0; t < args.n_tensors; ++t) {
-    const adamp::Decision& d = args.decisions[t];
-    zero &= (d.arrived | d.failed | d.pending | d.finished | d.decided) == 0;
-  }
-  if (!zero) throw Fault("a counter is not back at zero after the launch");
-}
-
 }  // namespace
 
 Device& device() {
@@ -97,7 +87,6 @@ void launch_step(Method method, bool float_only, int blocks, const KernelArgs& a
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
   emulation::launch_kernel(method, float_only, blocks, args, schedule);
-  emulation::check_counters(args);
 }
 
 }  // namespace adamp
