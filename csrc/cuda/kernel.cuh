@@ -122,13 +122,13 @@ struct TicketWork {
     const Scalars<S>& h = memory.scalars;
     const Projection projection = tensor().info.projection;
     RowSums<S> total = {};
+    const S bound = cosine_bound(S(tensor().info.cols), h);
     uint32_t failed = 0, pending = 0;
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       const RowSums<S> sums = memory.row_sums[row];
       add_to(total, sums);
       if (tensor().rows_are_split) continue;
-      const bool passes =
-          projection != Projection::kAuto || cosine_below(sums, S(tensor().info.cols), h);
+      const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
       const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
       const bool updated = updates_early(early, projection, passes, channel);
       failed += !passes;
@@ -162,7 +162,8 @@ struct TicketWork {
     if (tensor().info.projection == Projection::kLayer) return View::kLayer;
     if (failed == 0) return View::kChannel;
     const S numel = S(tensor().info.rows) * S(tensor().info.cols);
-    return cosine_below(total, numel, memory.scalars) ? View::kLayer : View::kNone;
+    const Scalars<S>& h = memory.scalars;
+    return cosine_below(total, cosine_bound(numel, h), h.eps) ? View::kLayer : View::kNone;
   }
 
   ADAMP_DEVICE void note_outcome(View outcome) const {
@@ -231,6 +232,7 @@ struct TicketWork {
   // fail.
   ADAMP_DEVICE uint32_t join_split_rows() {
     const int64_t pieces = tensor().item_count / tensor().info.rows;
+    const S bound = cosine_bound(S(tensor().info.cols), memory.scalars);
     uint32_t failed = 0;
     for (int64_t first = 0; first < tensor().info.rows; first += Memory::kRows) {
       const int64_t left = tensor().info.rows - first;
@@ -244,7 +246,7 @@ struct TicketWork {
           store_cross_block(&record.pp, sums.pp);
           store_cross_block(&record.pu, sums.pu);
           store_cross_block(&record.updated, uint32_t{memory.early == Early::kAllRows});
-          failed += !cosine_below(sums, S(tensor().info.cols), memory.scalars);
+          failed += !cosine_below(sums, bound, memory.scalars.eps);
         }
       }
       sync_block();
