@@ -6,6 +6,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/python_variable.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <unordered_map>
@@ -14,6 +15,9 @@ namespace py = pybind11;
 
 namespace adamp {
 namespace {
+
+// Tensors whose cache lines are asked for ahead.
+constexpr size_t kAhead = 4;
 
 // Option and state names, interned once: dictionary look-ups by identity.
 PyObject* name(const char* text) { return PyUnicode_InternFromString(text); }
@@ -66,13 +70,30 @@ Projection projection_of(const std::string& option, const at::Tensor& param) {
   return Projection::kAuto;
 }
 
+// Where a tensor's data is: what data_ptr() says, without a call and its checks.
+const void* address_of(const at::Tensor& tensor) {
+  const c10::TensorImpl* const impl = tensor.unsafeGetTensorImpl();
+  const char* const storage =
+      static_cast<const char*>(impl->unsafe_storage().unsafeGetStorageImpl()->data());
+  return storage + impl->storage_offset() * static_cast<int64_t>(impl->itemsize());
+}
+
+// Like ==, which calls memcmp for a handful of numbers.
+bool equal(at::IntArrayRef a, at::IntArrayRef b) {
+  if (a.size() != b.size()) return false;
+  for (size_t d = 0; d < a.size(); ++d) {
+    if (a[d] != b[d]) return false;
+  }
+  return true;
+}
+
 // Whether a gradient can be walked beside its parameter, at the parameter's own offsets.
 bool fits(const at::Tensor& grad, const at::Tensor& param) {
   if (grad.layout() != at::kStrided || grad.is_neg() || grad.scalar_type() != param.scalar_type() ||
-      grad.device() != param.device() || grad.sizes() != param.sizes()) {
+      grad.device() != param.device() || !equal(grad.sizes(), param.sizes())) {
     return false;
   }
-  if (grad.strides() == param.strides() || param.numel() == 0) return true;
+  if (equal(grad.strides(), param.strides()) || param.numel() == 0) return true;
   for (int64_t d = 0; d < param.dim(); ++d) {
     if (param.size(d) != 1 && grad.stride(d) != param.stride(d)) return false;
   }
@@ -160,13 +181,56 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
 
 }  // namespace
 
-Watched::Watched(py::handle handle)
-    : object(py::reinterpret_borrow<py::object>(handle)),
+Watched::Watched(py::handle handle, PyObject* key)
+    : key(key),
+      object(py::reinterpret_borrow<py::object>(handle)),
       tensor(THPVariable_Unpack(handle.ptr())),
-      data(tensor.data_ptr()) {}
+      data(address_of(tensor)),
+      storage(tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl()) {}
 
-bool Watched::unchanged(PyObject* now) const {
-  return now == object.ptr() && tensor.data_ptr() == data;
+bool Watched::moved() const { return object && address_of(tensor) != data; }
+
+// A step looks at some thirty cache lines of each tensor that the step before has pushed out of the
+// nearest cache: better all at once than one after the other.
+void Watched::prefetch() const {
+  if (!object) return;
+  const char* const impl = reinterpret_cast<const char*>(tensor.unsafeGetTensorImpl());
+  __builtin_prefetch(impl);
+  __builtin_prefetch(impl + 64);
+  __builtin_prefetch(impl + 128);
+  __builtin_prefetch(storage);
+}
+
+void Entry::prefetch() const {
+  for (const Watched* watched : {&param, &moment1, &moment2, &step, &view}) watched->prefetch();
+  __builtin_prefetch(state.ptr());
+}
+
+// Whether every tensor of the state is the one it was, where it was.
+bool Entry::same_state() const {
+  const Watched* const all[] = {&moment1, &moment2, &step, &view};
+  int wanted = 0, found = 0;
+  for (const Watched* watched : all) {
+    if (watched->moved()) return false;
+    wanted += static_cast<bool>(watched->object);
+  }
+  // The keys nearly always are the very strings that we know: then no hash has to be looked up.
+  Py_ssize_t position = 0;
+  PyObject *key, *value;
+  while (PyDict_Next(state.ptr(), &position, &key, &value)) {
+    for (const Watched* watched : all) {
+      if (key != watched->key) continue;
+      if (value != watched->object.ptr()) return false;
+      ++found;
+    }
+  }
+  if (found == wanted) return true;
+  for (const Watched* watched : all) {
+    if (watched->object && PyDict_GetItem(state.ptr(), watched->key) != watched->object.ptr()) {
+      return false;
+    }
+  }
+  return true;
 }
 
 Plan::Plan(const std::string& method, const std::string& executor, const py::list& slots,
@@ -183,22 +247,23 @@ Plan::Plan(const std::string& method, const std::string& executor, const py::lis
     const py::object grad = slot.attr("grad");
     if (!grad.is_none()) entry.grad = THPVariable_Unpack(grad.ptr());
     const py::dict options = slot.attr("group");
-    const auto of_state = [&entry](const char* key) {
-      return entry.state.contains(key) ? Watched(entry.state[key]) : Watched();
+    const auto of_state = [&entry](PyObject* key) {
+      PyObject* const value = PyDict_GetItem(entry.state.ptr(), key);
+      return value == nullptr ? Watched() : Watched(value, key);
     };
     const at::Tensor& param = entry.param.tensor;
     entry.sizes = param.sizes().vec();
     entry.strides = param.strides().vec();
     TensorInfo info = {};
     info.projection = projection_of(options["projection"].cast<std::string>(), param);
-    entry.moment1 = of_state(method_ == Method::kAdamP ? "exp_avg" : "momentum");
+    entry.moment1 = of_state(method_ == Method::kAdamP ? names().exp_avg : names().momentum);
     if (method_ == Method::kAdamP) {
-      entry.moment2 = of_state("exp_avg_sq");
-      entry.step = of_state("step");
+      entry.moment2 = of_state(names().exp_avg_sq);
+      entry.step = of_state(names().step);
       info.moment2 = entry.moment2.tensor.data_ptr();
     }
     if (info.projection == Projection::kAuto) {
-      entry.view = of_state("view");
+      entry.view = of_state(names().view);
       info.view = entry.view.tensor.data_ptr<int32_t>();
     }
     info.param = param.data_ptr();
@@ -245,16 +310,9 @@ bool Plan::same_state(const py::dict& state) const {
   for (size_t i = 0; PyDict_Next(state.ptr(), &position, &key, &value); ++i) {
     if (key != state_items_[i].first || value != state_items_[i].second) return false;
   }
-  for (const Entry& entry : entries_) {
-    const auto same = [&entry](const Watched& watched, PyObject* key) {
-      return !watched.object || watched.unchanged(PyDict_GetItem(entry.state.ptr(), key));
-    };
-    const Names& n = names();
-    if (!same(entry.moment1, method_ == Method::kAdamP ? n.exp_avg : n.momentum) ||
-        !same(entry.moment2, n.exp_avg_sq) || !same(entry.step, n.step) ||
-        !same(entry.view, n.view)) {
-      return false;
-    }
+  for (size_t t = 0; t < entries_.size(); ++t) {
+    if (t + kAhead < entries_.size()) entries_[t + kAhead].prefetch();
+    if (!entries_[t].same_state()) return false;
   }
   return true;
 }
@@ -315,8 +373,8 @@ bool Plan::read_grads(const py::list& groups) {
         continue;
       }
       Entry& entry = entries_[listed[j].entry];
-      if (param.data_ptr() != entry.param.data || param.sizes() != entry.sizes ||
-          param.strides() != entry.strides || (grad.defined() && !fits(grad, param))) {
+      if (entry.param.moved() || !equal(param.sizes(), entry.sizes) ||
+          !equal(param.strides(), entry.strides) || (grad.defined() && !fits(grad, param))) {
         return false;
       }
       entry.grad = grad;
@@ -330,7 +388,7 @@ void Plan::run() {
   for (size_t t = 0; t < entries_.size(); ++t) {
     const Entry& entry = entries_[t];
     const bool active = entry.grad.defined() && entry.param.tensor.numel() > 0;
-    grads_[t] = active ? entry.grad.data_ptr() : nullptr;
+    grads_[t] = active ? address_of(entry.grad) : nullptr;
     if (!active) continue;
     for (const Watched* written : {&entry.param, &entry.moment1, &entry.moment2, &entry.view}) {
       if (written->object) written->tensor.unsafeGetTensorImpl()->bump_version();

@@ -14,13 +14,16 @@ namespace adamp {
 
 // A Python tensor that the plan relies on, and where its data was when the plan was made.
 struct Watched {
-  pybind11::object object;
+  PyObject* key = nullptr;  // in the state's dictionary
+  pybind11::object object;  // null: there is none
   at::Tensor tensor;
   const void* data = nullptr;
+  const void* storage = nullptr;
 
-  explicit Watched(pybind11::handle handle);
+  explicit Watched(pybind11::handle handle, PyObject* key = nullptr);
   Watched() = default;
-  bool unchanged(PyObject* now) const;
+  bool moved() const;
+  void prefetch() const;
 };
 
 // One parameter of the plan.
@@ -30,6 +33,9 @@ struct Entry {
   std::vector<int64_t> sizes, strides;
   pybind11::dict state;
   int32_t group;
+
+  bool same_state() const;
+  void prefetch() const;
 };
 
 // Keeps what does not change between steps (shapes, addresses, work items) and notices when it

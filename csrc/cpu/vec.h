@@ -141,11 +141,37 @@ ADAMP_FN void store_tail(Storage* to, typename Arithmetic<Storage>::Lanes x, int
   store(lanes, x);
   for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
+#if defined(__AVX512F__)
+ADAMP_FN __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
+ADAMP_FN FloatLanes load_tail(const float* from, int64_t count) {
+  return (FloatLanes)_mm512_maskz_loadu_ps(first_lanes(count), from);
+}
+ADAMP_FN void store_tail(float* to, FloatLanes x, int64_t count) {
+  _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)x);
+}
+#elif defined(__AVX2__)
+ADAMP_FN __m256i first_lanes(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+ADAMP_FN FloatLanes load_tail(const float* from, int64_t count) {
+  return (FloatLanes)_mm256_maskload_ps(from, first_lanes(count));
+}
+ADAMP_FN void store_tail(float* to, FloatLanes x, int64_t count) {
+  _mm256_maskstore_ps(to, first_lanes(count), (__m256)x);
+}
+#endif
 
 // x where the lane is one of the first `count`, else 0.
 ADAMP_FN FloatLanes keep_first(FloatLanes x, int64_t count) {
+#if defined(__AVX512F__)
+  return (FloatLanes)_mm512_maskz_mov_ps(first_lanes(count), (__m512)x);
+#elif defined(__AVX2__)
+  return (FloatLanes)_mm256_and_ps((__m256)x, _mm256_castsi256_ps(first_lanes(count)));
+#else
   for (int lane = 0; lane < kFloatLanes; ++lane) x[lane] = lane < count ? x[lane] : 0;
   return x;
+#endif
 }
 ADAMP_FN DoubleLanes keep_first(DoubleLanes x, int64_t count) {
   for (int lane = 0; lane < kDoubleLanes; ++lane) x[lane] = lane < count ? x[lane] : 0;
