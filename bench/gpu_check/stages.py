@@ -77,7 +77,7 @@ def build(setup: Setup) -> Stage:
         "MAX_JOBS": str(setup.cores),
     }
     command = [setup.python, "setup.py", "build_ext", "--inplace"]
-    return Stage("build", command, "build.txt", 100, judge, environment)
+    return Stage("build", command, "build.txt", 95, judge, environment)
 
 
 def launches(setup: Setup) -> Stage:
@@ -105,13 +105,13 @@ def sanitizer(setup: Setup, tool: str, share: float) -> Stage:
     return Stage(name, command, "sanitizer.txt", share, judge, environment, lacking)
 
 
-def tests(setup: Setup) -> Stage:
+def tests(setup: Setup, name: str, which: str, share: float) -> Stage:
     """The test suite on the device, without the emulation: that is long work for the CPU alone."""
     workers = max(1, min(12, setup.cores - 2))
     command = [
         *(setup.python, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider"),
         *("-n", str(workers), "--dist", "worksteal"),
-        *("--ignore-glob=*/test_emulation_*", "-k", "not emulated"),
+        *("--ignore-glob=*/test_emulation_*", "-k", f"not emulated and {which}"),
         # A kernel that hangs costs its own test, not the rest.
         *("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"),
     ]
@@ -120,8 +120,7 @@ def tests(setup: Setup) -> Stage:
         "ADAMP_FUSED_TEST_REQUIRE": ",".join(needed),
         "OMP_NUM_THREADS": str(max(1, setup.cores // workers)),
     }
-    name = "tests on the device"
-    return Stage(name, command, "tests.txt", 140, verdicts.judge_tests, environment)
+    return Stage(name, command, "tests.txt", share, verdicts.judge_tests, environment)
 
 
 def benchmark(setup: Setup) -> Stage:
@@ -153,7 +152,7 @@ def benchmark(setup: Setup) -> Stage:
         return Verdict(FAIL if missing else PASS, figure)
 
     makes = (path.name, path.with_suffix(".png").name)
-    return Stage("benchmark", command, "bench.txt", 110, judge, makes=makes)
+    return Stage("benchmark", command, "bench.txt", 105, judge, makes=makes)
 
 
 def dram(setup: Setup, workload: str, contender: str, ours: bool) -> Stage:
@@ -183,7 +182,9 @@ def all_stages(setup: Setup) -> list[Stage]:
         build(setup),
         launches(setup),
         *(sanitizer(setup, tool, share) for tool, share in SANITIZERS.items()),
-        tests(setup),
+        tests(setup, "tests on the device", "not triton", 90),
+        # By itself, since most of its time goes to compiling one kernel for many shapes.
+        tests(setup, "tests on the device, triton", "triton", 60),
         benchmark(setup),
         *(dram(setup, name, ours, ours=True) for name in profiled),
         *(dram(setup, name, ADAM.anchor, ours=False) for name in profiled),
