@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import console
 from bench.gpu_check import counts, report, verdicts
 from bench.gpu_check.process import Ended
 from bench.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Unreadable, Verdict
@@ -141,3 +142,9 @@ MACHINE = {
     **{"cpu": "a CPU", "cpu_capability": "AVX2", "threads": 1, "cores": 2, "system": "Linux"},
     **{"python": "3.12.3", "gpu": None, "torch": "2.11.0", "date": "today", "commit": None},
 }
+
+
+def test_table_shows_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reason may hold what the terminal library would take for markup."""
+    console.table("title", ["check", "figure"], [["tests", "at [/x] [100%] [red]"]], [], set())
+    assert "at [/x] [100%] [red]" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """``make gpu-check`` without a GPU: limits, stages, and a whole run with tools that pretend."""
 
+import dataclasses
 import json
 import os
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu_check import needs, process, runner, stages, verdicts
+from bench.gpu_check import command, needs, process, runner, stages, verdicts
 from bench.gpu_check.process import Ended
 from bench.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Verdict
 from bench.workloads import WORKLOADS
@@ -57,8 +58,11 @@ def test_runner(tmp_path: Path) -> None:
         stage("unreadable", "true", 2, unreadable),
         stage("gets the rest", "sleep 1.5; echo well", 0.5),
     ]
+    planned[0] = dataclasses.replace(planned[0], makes=["figures.json"])
+    (tmp_path / "figures.json").write_text("of an earlier run")
     start = time.monotonic()
     done = list(runner.run_all(planned, tmp_path, start + 6, ROOT))
+    assert not (tmp_path / "figures.json").exists()
     assert time.monotonic() - start < 6
     assert [check.verdict for check in done] == [FAIL, FAIL, FAIL, PASS]
     assert done[0].seconds < 3 and done[3].figure == "well"
@@ -69,6 +73,16 @@ def test_runner(tmp_path: Path) -> None:
 def make_setup(out: Path, tools: dict[str, str | None], device: str = "cuda") -> stages.Setup:
     """All stages as on a GPU."""
     return stages.Setup("python3", device, "9.0", 16, out, tools, list(WORKLOADS), 20)
+
+
+def test_files_stay_small(tmp_path: Path) -> None:
+    """A log that ran wild is cut, and what a killed stage half wrote is gone."""
+    (tmp_path / "log.txt").write_text("first")
+    os.truncate(tmp_path / "log.txt", 40 * 2**20)
+    (tmp_path / "gpu-step.tmp").touch()
+    command.tidy(tmp_path, [stage("wild", "true", 1)])
+    assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+    assert (tmp_path / "log.txt").stat().st_size < 16 * 2**20
 
 
 def test_shares_fit(tmp_path: Path) -> None:
@@ -158,13 +172,15 @@ def test_failing_stage_fails_the_command(tools: Path, tmp_path: Path) -> None:
     assert len(checks["checks"]) == len(checks["planned"])
 
 
-def test_missing_gpu_and_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_gpu_and_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is missing is named, and nothing is run."""
     lacks = needs.missing("cuda", {"nvcc": None})
     assert any("nvcc" in lack and "CUDA_HOME" in lack for lack in lacks)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    lacks = needs.missing("cuda", {"nvcc": "/nvcc"})
-    assert len(lacks) == 1 and ("GPU" in lacks[0] or "CUDA build" in lacks[0])
+    for build, lack in ((None, "CUDA build of torch"), ("13.0", "GPU that torch can use")):
+        monkeypatch.setattr("torch.version.cuda", build)
+        (found,) = needs.missing("cuda", {"nvcc": "/nvcc"})
+        assert lack in found
     assert needs.missing("cpu", {"nvcc": "/nvcc"}) == []
 
 

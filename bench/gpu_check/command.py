@@ -51,13 +51,13 @@ def run(options: argparse.Namespace, tools: Mapping[str, str | None]) -> int:
             report.checks.append(check)
             results.write(out / f"{results.device_prefix(device)}-check.json", report)
     finally:
-        _tidy(out, planned)
+        tidy(out, planned)
         rows = reports.rows(dataclasses.asdict(report))
         console.table("gpu-check", reports.COLUMNS, rows, [f"files: {out}"], bold=set())
     return 0 if report.clean else 1
 
 
-def _tidy(out: Path, planned: Sequence[stages.Stage]) -> None:
+def tidy(out: Path, planned: Sequence[stages.Stage]) -> None:
     """Cut logs that are too long: the beginning says most. Remove what was half written."""
     for log in {out / stage.log for stage in planned}:
         if log.exists() and log.stat().st_size > LARGEST_LOG:
