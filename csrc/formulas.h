@@ -113,12 +113,17 @@ ADAMP_FN void add_to(RowSums<S>& total, const RowSums<S>& part) {
   total.pu += part.pu;
 }
 
-// |cos(p, g)| < delta / square_root(row length), each norm clamped at eps; a NaN never passes.
+// What |cos(p, g)| of rows of this length must be below.
 template <class S>
-ADAMP_FN bool cosine_below(const RowSums<S>& s, S row_length, const Scalars<S>& h) {
+ADAMP_FN S cosine_bound(S row_length, const Scalars<S>& h) {
+  return h.delta / square_root(row_length);
+}
+
+// |cos(p, g)| < bound, each norm clamped at eps; a NaN never passes.
+template <class S>
+ADAMP_FN bool cosine_below(const RowSums<S>& s, S bound, S eps) {
   const S norm_p = square_root(s.pp), norm_g = square_root(s.gg);
-  const S limit = h.delta / square_root(row_length) * (norm_p > h.eps ? norm_p : h.eps) *
-                  (norm_g > h.eps ? norm_g : h.eps);
+  const S limit = bound * (norm_p > eps ? norm_p : eps) * (norm_g > eps ? norm_g : eps);
   return s.pg < limit && -s.pg < limit;
 }
 

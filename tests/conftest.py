@@ -15,7 +15,11 @@ if not torch.cuda.is_available():
 
 import pytest
 
-from targets import REQUIRED, TARGETS, Target
+import emulation.backend
+from targets import GPU, REQUIRED, TARGETS, Target
+
+if not GPU:
+    emulation.backend.register()
 
 
 @dataclass(frozen=True)

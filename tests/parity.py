@@ -49,6 +49,7 @@ def check_parameter(p: Tensor, step: Step, lr: float, tolerance: Tolerance, what
     # In 16 bits the last bit of a large momentum buffer is seen in the update.
     units = max(1.0, largest(step.raw)) if p.dtype.itemsize == 2 else 1.0
     bound = tolerance.p_rel * step.p.abs() + tolerance.p_lr * lr * units + smallest(p.dtype)
+    bound += abs(step.unsure)
     assert_close(p, step.p, bound, f"{what}: weights")
 
 

@@ -28,12 +28,15 @@ class Target:
         device: where the parameters live.
         slow: True where a step costs milliseconds per tensor, as in Triton's interpreter; such a
             target gets fewer steps and smaller shapes, both decided here and nowhere else.
+        lr_stays_on_device: True where a learning rate beside the parameters is read by the kernel
+            alone, since asking for its value would wait for the device.
     """
 
     label: str
     name: str
     device: str
     slow: bool = False
+    lr_stays_on_device: bool = False
 
     def unavailable(self, capturable: bool = False) -> str | None:
         """Say why the backend cannot run here, or None."""

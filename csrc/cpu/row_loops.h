@@ -9,13 +9,15 @@
 
 namespace adamp {
 
-// A contiguous run of one tensor, at the same offset in each of its arrays.
-struct Span {
+// Rows of one tensor, one behind the other, at the same offset in each of its arrays.
+struct Block {
   void* param;
   const void* grad;
   void* moment1;
   void* moment2;
-  int64_t count;
+  int64_t rows, cols;
+
+  int64_t numel() const { return rows * cols; }
 };
 
 // One set of options in both types of arithmetic; made once per step.
@@ -26,19 +28,33 @@ struct ScalarPair {
 
 enum class Accumulate { kSums, kUpdate, kSumsAndUpdate };
 
+// A block whose moments have moved and whose sums are known: what its rows still have to get.
+struct Behind {
+  struct Row {
+    RowUpdate<double> update;
+    bool active;
+  };
+  Block block;
+  const Row* rows;
+  const void* kept;  // each u, as accumulate() left it
+};
+
 // The loops of one method and storage type.
 struct RowLoops {
-  // Updates the moments of `rows` runs of `span.count` elements, one behind the other; leaves the
-  // four sums of each in `sums` (if asked for); applies `now` in the same sweep (if asked for),
-  // which makes it the only visit to memory.
-  void (*accumulate)(const Span& span, int64_t rows, const ScalarPair&, Accumulate,
-                     RowUpdate<double> now, RowSums<double>* sums, float* kept);
-  // `kept` (or null) of accumulate is room for every u, so that rows updated a moment later need no
-  // second square root and division; apply_kept applies `next` from there. Null: u is in memory as
-  // it is.
-  void (*apply_kept)(const Span&, const ScalarPair&, RowUpdate<double> next, const float* kept);
-  // Applies `next`. `previous` (or null): what was applied already and has to be taken back first.
-  void (*apply)(const Span&, const ScalarPair&, RowUpdate<double> next,
+  // Moves the moments of a block; leaves the four sums of each row in `sums` (if asked for);
+  // applies `now` in the same sweep (if asked for), which makes it the only visit to memory.
+  //
+  // `kept`: null, or room for each u in the type of the arithmetic, so that an update a moment
+  // later needs no second square root and division. `behind`: null, or an earlier block with as
+  // many columns and at least as many rows, which is updated in the same sweep: it is still in
+  // cache, and the memory goes on working meanwhile.
+  void (*accumulate)(const Block& block, const ScalarPair&, Accumulate, RowUpdate<double> now,
+                     RowSums<double>* sums, void* kept, const Behind* behind);
+  // Updates a block as accumulate() does with one that is behind.
+  void (*apply_kept)(const Behind&, const ScalarPair&);
+  // Applies `next` to all rows. `previous` (or null): what was applied already and has to be taken
+  // back first.
+  void (*apply)(const Block&, const ScalarPair&, RowUpdate<double> next,
                 const RowUpdate<double>* previous);
 };
 

@@ -152,31 +152,79 @@ ADAMP_FN DoubleLanes keep_first(DoubleLanes x, int64_t count) {
   return x;
 }
 
-// Constant lanes and shuffles, not loops or memory: a sum whose address is taken would live on the
-// stack all through the loop that it is the result of.
-#if ADAMP_VECTOR_BYTES == 64
-typedef float HalfFloatLanes __attribute__((vector_size(32)));
-ADAMP_FN double lane_sum(DoubleLanes x) {
-  x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7);
-  x += __builtin_shufflevector(x, x, 2, 3, 2, 3, 2, 3, 2, 3);
-  return x[0] + x[1];
+// The sums over all lanes of four vectors, which one transposition adds up together; the last steps
+// in float64. Constant shuffles, not loops or memory: a sum whose address is taken would live on
+// the stack all through the loop that it is the result of.
+#if ADAMP_VECTOR_BYTES >= 32
+typedef double FourDoubles __attribute__((vector_size(32)));
+ADAMP_FN RowSums<double> as_sums(FourDoubles x) {
+  RowSums<double> sums;
+  static_assert(sizeof sums == sizeof x, "pp, gg, pg and pu, one behind the other");
+  std::memcpy(&sums, &x, sizeof x);
+  return sums;
 }
-ADAMP_FN double lane_sum(FloatLanes x) {
-  const HalfFloatLanes low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
-  const HalfFloatLanes high = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
-  return lane_sum(__builtin_convertvector(low, DoubleLanes) +
-                  __builtin_convertvector(high, DoubleLanes));
+#endif
+#if ADAMP_VECTOR_BYTES == 64
+typedef float EightFloats __attribute__((vector_size(32)));
+// Two vectors -> sums of pairs, by turns.
+ADAMP_FN FloatLanes add_pairs(FloatLanes a, FloatLanes b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+         __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+}
+ADAMP_FN DoubleLanes add_pairs(DoubleLanes a, DoubleLanes b) {
+  return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
+         __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+}
+ADAMP_FN RowSums<double> add_halves(DoubleLanes x) {
+  return as_sums(__builtin_shufflevector(x, x, 0, 1, 2, 3) +
+                 __builtin_shufflevector(x, x, 4, 5, 6, 7));
+}
+ADAMP_FN RowSums<double> row_sums(FloatLanes pp, FloatLanes gg, FloatLanes pg, FloatLanes pu) {
+  const FloatLanes a = add_pairs(pp, gg), b = add_pairs(pg, pu);
+  const FloatLanes all =
+      __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+      __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  const EightFloats low = __builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7);
+  const EightFloats high = __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15);
+  return add_halves(__builtin_convertvector(low, DoubleLanes) +
+                    __builtin_convertvector(high, DoubleLanes));
+}
+ADAMP_FN RowSums<double> row_sums(DoubleLanes pp, DoubleLanes gg, DoubleLanes pg, DoubleLanes pu) {
+  const DoubleLanes a = add_pairs(pp, gg), b = add_pairs(pg, pu);
+  return add_halves(__builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+                    __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15));
 }
 #elif ADAMP_VECTOR_BYTES == 32
-ADAMP_FN double lane_sum(DoubleLanes x) { return (x[0] + x[2]) + (x[1] + x[3]); }
-ADAMP_FN double lane_sum(FloatLanes x) {
-  return ((double(x[0]) + double(x[4])) + (double(x[2]) + double(x[6]))) +
-         ((double(x[1]) + double(x[5])) + (double(x[3]) + double(x[7])));
+typedef float FourFloats __attribute__((vector_size(16)));
+ADAMP_FN FloatLanes add_pairs(FloatLanes a, FloatLanes b) {
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13) +
+         __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+}
+ADAMP_FN DoubleLanes add_pairs(DoubleLanes a, DoubleLanes b) {
+  return __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+}
+ADAMP_FN RowSums<double> row_sums(FloatLanes pp, FloatLanes gg, FloatLanes pg, FloatLanes pu) {
+  const FloatLanes a = add_pairs(pp, gg), b = add_pairs(pg, pu);
+  const FloatLanes all = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+                         __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  const FourFloats low = __builtin_shufflevector(all, all, 0, 1, 2, 3);
+  const FourFloats high = __builtin_shufflevector(all, all, 4, 5, 6, 7);
+  return as_sums(__builtin_convertvector(low, FourDoubles) +
+                 __builtin_convertvector(high, FourDoubles));
+}
+ADAMP_FN RowSums<double> row_sums(DoubleLanes pp, DoubleLanes gg, DoubleLanes pg, DoubleLanes pu) {
+  const DoubleLanes a = add_pairs(pp, gg), b = add_pairs(pg, pu);
+  return as_sums(__builtin_shufflevector(a, b, 0, 1, 4, 5) +
+                 __builtin_shufflevector(a, b, 2, 3, 6, 7));
 }
 #else
 ADAMP_FN double lane_sum(DoubleLanes x) { return x[0] + x[1]; }
 ADAMP_FN double lane_sum(FloatLanes x) {
   return (double(x[0]) + double(x[2])) + (double(x[1]) + double(x[3]));
+}
+template <class Lanes>
+ADAMP_FN RowSums<double> row_sums(Lanes pp, Lanes gg, Lanes pg, Lanes pu) {
+  return {lane_sum(pp), lane_sum(gg), lane_sum(pg), lane_sum(pu)};
 }
 #endif
 

@@ -99,8 +99,8 @@ class CudaExecutor : public Executor {
   CudaExecutor(Method method, const std::vector<TensorInfo>& infos, const Allocate& allocate,
                void* stream)
       : method_(method), n_tensors_(static_cast<int64_t>(infos.size())) {
-    for (const TensorInfo& info : infos) float_only_ &= info.dtype == DType::kFloat32;
-    resident_ = resident_blocks(method, float_only_);
+    for (const TensorInfo& info : infos) types_ = std::max(types_, type_set_of(info.dtype));
+    resident_ = resident_blocks(method, types_);
     const Tables tables(infos, 2 * resident_);
     const auto upload = [&](const auto& values) {
       using Value = typename std::decay_t<decltype(values)>::value_type;
@@ -141,7 +141,7 @@ class CudaExecutor : public Executor {
       args_.step_values = device_values_;
     }
     const int blocks = static_cast<int>(std::min<int64_t>(resident_, args_.n_tickets));
-    launch_step(method_, float_only_, blocks, args_, inputs.stream);
+    launch_step(method_, types_, blocks, args_, inputs.stream);
   }
 
  private:
@@ -161,7 +161,7 @@ class CudaExecutor : public Executor {
 
   Method method_;
   int64_t n_tensors_;
-  bool float_only_ = true;
+  TypeSet types_ = TypeSet::kFloat32;
   int resident_ = 0;
   std::vector<std::shared_ptr<void>> memory_;
   KernelArgs args_ = {};

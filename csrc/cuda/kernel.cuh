@@ -9,7 +9,7 @@
 
 namespace adamp {
 
-// The tables and this step's values, as one ticket sees them.
+// The tables and this step's values.
 struct Launch {
   const DeviceTensor* tensors;
   const Item* items;
@@ -20,64 +20,71 @@ struct Launch {
   const int32_t* hyper_indices;
 };
 
+// What all threads of a block work on. In shared memory, where it takes no registers from the loops
+// over elements.
+struct BlockState {
+  Launch launch;
+  Ticket ticket;
+  uint32_t drawn;  // the ticket's number
+};
+constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
+
 template <Method kMethod, class Storage>
 struct TicketWork {
   using Work = SpanWork<kMethod, Storage>;
   using S = typename Work::S;
   using Memory = typename Work::Memory;
   using Span = typename Work::Span;
+  using Source = typename Work::Source;
 
-  const Launch& launch;
-  const DeviceTensor& tensor;
-  Decision& decision;
-  const void* grad;
-  const Hyper& hyper;
+  const BlockState& state;
   Memory& memory;
 
-  ADAMP_DEVICE TicketWork(const Launch& launch, int32_t index, Memory& memory)
-      : launch(launch),
-        tensor(launch.tensors[index]),
-        decision(launch.decisions[index]),
-        grad(launch.grads[index]),
-        hyper(launch.hypers[launch.hyper_indices[index]]),
-        memory(memory) {}
-
-  ADAMP_DEVICE void run(const Ticket& ticket) {
-    if (grad == nullptr) return;
+  ADAMP_DEVICE void run() {
+    const int32_t index = state.ticket.tensor;
+    if (state.launch.grads[index] == nullptr) return;
     if (thread_index() == 0) {
+      const Hyper& hyper = state.launch.hypers[state.launch.hyper_indices[index]];
       memory.scalars =
           make_scalars<S>(hyper, hyper.device_lr == nullptr ? hyper.lr : *hyper.device_lr);
     }
-    if (ticket.kind == TicketKind::kAccumulate) {
-      accumulate(ticket.first_item);
+    if (state.ticket.kind == TicketKind::kAccumulate) {
+      accumulate();
     } else {
-      finish(ticket);
+      finish();
     }
   }
 
  private:
+  ADAMP_DEVICE const DeviceTensor& tensor() const {
+    return state.launch.tensors[state.ticket.tensor];
+  }
+  ADAMP_DEVICE Decision& decision() const { return state.launch.decisions[state.ticket.tensor]; }
   ADAMP_DEVICE Slot<S>* slots() const {
-    return reinterpret_cast<Slot<S>*>(launch.scratch + tensor.slots);
+    return reinterpret_cast<Slot<S>*>(state.launch.scratch + tensor().slots);
   }
   ADAMP_DEVICE RowRecord<S>* records() const {
-    return reinterpret_cast<RowRecord<S>*>(launch.scratch + tensor.records);
+    return reinterpret_cast<RowRecord<S>*>(state.launch.scratch + tensor().records);
+  }
+  ADAMP_DEVICE Span span_of(const Item& item) const {
+    return Work::span_of(tensor(), item, state.launch.grads[state.ticket.tensor]);
   }
 
-  ADAMP_DEVICE bool one_item() const { return tensor.item_count == 1; }
+  ADAMP_DEVICE bool one_item() const { return tensor().item_count == 1; }
 
   // ---- accumulate
   // -----------------------------------------------------------------------------------
 
-  ADAMP_DEVICE void accumulate(int64_t index) {
-    const Item& item = launch.items[index];
-    const TensorInfo& info = tensor.info;
-    const Span span = Work::span_of(tensor, item, grad);
+  ADAMP_DEVICE void accumulate() {
+    const Item& item = state.launch.items[state.ticket.first_item];
+    const TensorInfo& info = tensor().info;
+    const Span span = span_of(item);
     const int rows = static_cast<int>(item.row_end - item.row_begin);
     const int cols = static_cast<int>(item.col_end - item.col_begin);
     if (thread_index() == 0) {
       const View last =
           info.view == nullptr ? View::kNone : static_cast<View>(load_cross_block(info.view));
-      memory.early = foresee(info.projection, info.dtype, one_item(), tensor.rows_are_split != 0,
+      memory.early = foresee(info.projection, info.dtype, one_item(), tensor().rows_are_split != 0,
                              last, memory.scalars);
     }
     sync_block();
@@ -98,7 +105,7 @@ struct TicketWork {
     if (thread_index() < kWarpSize) judge_rows(item, rows, early);
     sync_block();
     if (early == Early::kChannelRows || one_item()) {
-      Work::template apply<true>(span, cols, memory);
+      Work::template apply<Source::kTile>(span, cols, memory);
     }
     if (needs_decision()) arrive();
   }
@@ -106,21 +113,22 @@ struct TicketWork {
   // A tensor of one item is decided on the spot, and one that is always projected by channel needs
   // nobody.
   ADAMP_DEVICE bool needs_decision() const {
-    return !one_item() && (tensor.info.projection != Projection::kChannel || tensor.rows_are_split);
+    return !one_item() &&
+           (tensor().info.projection != Projection::kChannel || tensor().rows_are_split);
   }
 
   // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
   ADAMP_DEVICE void judge_rows(const Item& item, int rows, Early early) {
     const Scalars<S>& h = memory.scalars;
-    const Projection projection = tensor.info.projection;
+    const Projection projection = tensor().info.projection;
     RowSums<S> total = {};
+    const S bound = cosine_bound(S(tensor().info.cols), h);
     uint32_t failed = 0, pending = 0;
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       const RowSums<S> sums = memory.row_sums[row];
       add_to(total, sums);
-      if (tensor.rows_are_split) continue;
-      const bool passes =
-          projection != Projection::kAuto || cosine_below(sums, S(tensor.info.cols), h);
+      if (tensor().rows_are_split) continue;
+      const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
       const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
       const bool updated = updates_early(early, projection, passes, channel);
       failed += !passes;
@@ -139,27 +147,28 @@ struct TicketWork {
     if (one_item()) {
       decide_here(rows, total, failed);
     } else if (needs_decision() && thread_index() == 0) {
-      RowSums<S>& slot = slots()[item.slot - tensor.first_item].sums;
+      RowSums<S>& slot = slots()[item.slot - tensor().first_item].sums;
       store_cross_block(&slot.pp, total.pp);
       store_cross_block(&slot.gg, total.gg);
       store_cross_block(&slot.pg, total.pg);
       store_cross_block(&slot.pu, total.pu);
-      if (failed > 0) fetch_add_relaxed(&decision.failed, failed);
-      if (pending > 0) fetch_add_relaxed(&decision.pending, pending);
+      if (failed > 0) fetch_add_relaxed(&decision().failed, failed);
+      if (pending > 0) fetch_add_relaxed(&decision().pending, pending);
     }
   }
 
   ADAMP_DEVICE View outcome_of(uint32_t failed, const RowSums<S>& total) const {
-    if (tensor.info.projection == Projection::kChannel) return View::kChannel;
-    if (tensor.info.projection == Projection::kLayer) return View::kLayer;
+    if (tensor().info.projection == Projection::kChannel) return View::kChannel;
+    if (tensor().info.projection == Projection::kLayer) return View::kLayer;
     if (failed == 0) return View::kChannel;
-    const S numel = S(tensor.info.rows) * S(tensor.info.cols);
-    return cosine_below(total, numel, memory.scalars) ? View::kLayer : View::kNone;
+    const S numel = S(tensor().info.rows) * S(tensor().info.cols);
+    const Scalars<S>& h = memory.scalars;
+    return cosine_below(total, cosine_bound(numel, h), h.eps) ? View::kLayer : View::kNone;
   }
 
   ADAMP_DEVICE void note_outcome(View outcome) const {
-    if (tensor.info.view != nullptr) {
-      store_cross_block(tensor.info.view, static_cast<int32_t>(outcome));
+    if (tensor().info.view != nullptr) {
+      store_cross_block(tensor().info.view, static_cast<int32_t>(outcome));
     }
   }
 
@@ -183,7 +192,7 @@ struct TicketWork {
   ADAMP_DEVICE void arrive() {
     sync_block();
     if (thread_index() == 0) {
-      memory.flag = fetch_add_acq_rel(&decision.arrived, 1) + 1 == tensor.item_count;
+      memory.flag = fetch_add_acq_rel(&decision().arrived, 1) + 1 == tensor().item_count;
     }
     sync_block();
     if (memory.flag) decide();
@@ -192,25 +201,25 @@ struct TicketWork {
   // The whole block, when all items of the tensor have arrived.
   ADAMP_DEVICE void decide() {
     uint32_t failed = 0;
-    if (tensor.rows_are_split) failed = join_split_rows();
-    Work::sum_rows(1, tensor.item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
+    if (tensor().rows_are_split) failed = join_split_rows();
+    Work::sum_rows(1, tensor().item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
     if (thread_index() != 0) return;
     const RowSums<S> total = memory.row_sums[0];
-    failed += load_cross_block(&decision.failed);
+    failed += load_cross_block(&decision().failed);
     const View outcome = outcome_of(failed, total);
     note_outcome(outcome);
-    RowRecord<S>& whole = records()[tensor.info.rows];
+    RowRecord<S>& whole = records()[tensor().info.rows];
     store_cross_block(&whole.pp, total.pp);
     store_cross_block(&whole.pu, total.pu);
-    store_cross_block(&decision.early, memory.early);
-    store_cross_block(&decision.outcome, outcome);
-    const bool all_updated = tensor.rows_are_split ? memory.early == Early::kAllRows
-                                                   : load_cross_block(&decision.pending) == 0;
+    store_cross_block(&decision().early, memory.early);
+    store_cross_block(&decision().outcome, outcome);
+    const bool all_updated = tensor().rows_are_split ? memory.early == Early::kAllRows
+                                                     : load_cross_block(&decision().pending) == 0;
     const bool settled = all_updated && foreseen(memory.early, outcome);
-    store_cross_block(&decision.arrived, 0u);
-    store_cross_block(&decision.failed, 0u);
-    store_cross_block(&decision.pending, 0u);
-    store_release(&decision.decided, settled ? kSettled : kToFinish);
+    store_cross_block(&decision().arrived, 0u);
+    store_cross_block(&decision().failed, 0u);
+    store_cross_block(&decision().pending, 0u);
+    store_release(&decision().decided, settled ? kSettled : kToFinish);
   }
 
   ADAMP_DEVICE RowSums<S> slot_sums(int64_t i) const {
@@ -222,10 +231,11 @@ struct TicketWork {
   // Adds up the pieces of each row, which no item has seen whole; returns (in thread 0) how many
   // fail.
   ADAMP_DEVICE uint32_t join_split_rows() {
-    const int64_t pieces = tensor.item_count / tensor.info.rows;
+    const int64_t pieces = tensor().item_count / tensor().info.rows;
+    const S bound = cosine_bound(S(tensor().info.cols), memory.scalars);
     uint32_t failed = 0;
-    for (int64_t first = 0; first < tensor.info.rows; first += Memory::kRows) {
-      const int64_t left = tensor.info.rows - first;
+    for (int64_t first = 0; first < tensor().info.rows; first += Memory::kRows) {
+      const int64_t left = tensor().info.rows - first;
       const int rows = static_cast<int>(left < Memory::kRows ? left : Memory::kRows);
       Work::sum_rows(rows, pieces, memory,
                      [&](int row, int64_t i) { return slot_sums((first + row) * pieces + i); });
@@ -236,7 +246,7 @@ struct TicketWork {
           store_cross_block(&record.pp, sums.pp);
           store_cross_block(&record.pu, sums.pu);
           store_cross_block(&record.updated, uint32_t{memory.early == Early::kAllRows});
-          failed += !cosine_below(sums, S(tensor.info.cols), memory.scalars);
+          failed += !cosine_below(sums, bound, memory.scalars.eps);
         }
       }
       sync_block();
@@ -247,30 +257,30 @@ struct TicketWork {
   // ---- finish
   // ---------------------------------------------------------------------------------------
 
-  ADAMP_DEVICE void finish(const Ticket& ticket) {
+  ADAMP_DEVICE void finish() {
     if (thread_index() == 0) {
-      uint32_t decided = load_acquire(&decision.decided);
+      uint32_t decided = load_acquire(&decision().decided);
       while (decided == kUndecided) {
         pause_waiting();
-        decided = load_acquire(&decision.decided);
+        decided = load_acquire(&decision().decided);
       }
       memory.flag = decided;
-      memory.early = load_cross_block(&decision.early);
-      memory.outcome = load_cross_block(&decision.outcome);
-      const RowRecord<S>& whole = records()[tensor.info.rows];
+      memory.early = load_cross_block(&decision().early);
+      memory.outcome = load_cross_block(&decision().outcome);
+      const RowRecord<S>& whole = records()[tensor().info.rows];
       memory.total.pp = load_cross_block(&whole.pp);
       memory.total.pu = load_cross_block(&whole.pu);
     }
     sync_block();
     if (memory.flag == kToFinish) {
-      for (int64_t i = 0; i < ticket.item_count; ++i)
-        finish_item(launch.items[ticket.first_item + i]);
+      for (int64_t i = 0; i < state.ticket.item_count; ++i)
+        finish_item(state.launch.items[state.ticket.first_item + i]);
     }
     sync_block();
-    if (thread_index() == 0 && fetch_add_acq_rel(&decision.finished, 1) + 1 ==
-                                   static_cast<uint32_t>(tensor.finish_tickets)) {
-      store_cross_block(&decision.finished, 0u);
-      store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));
+    if (thread_index() == 0 && fetch_add_acq_rel(&decision().finished, 1) + 1 ==
+                                   static_cast<uint32_t>(tensor().finish_tickets)) {
+      store_cross_block(&decision().finished, 0u);
+      store_cross_block(&decision().decided, static_cast<uint32_t>(kUndecided));
     }
   }
 
@@ -303,22 +313,52 @@ struct TicketWork {
       memory.row_updates[row] = update;
     }
     sync_block();
-    Work::template apply<false>(Work::span_of(tensor, item, grad),
-                                static_cast<int>(item.col_end - item.col_begin), memory);
+    const Span span = span_of(item);
+    const int cols = static_cast<int>(item.col_end - item.col_begin);
+    if (h.nesterov) {
+      Work::template apply<Source::kMomentsAndGradient>(span, cols, memory);
+    } else {
+      Work::template apply<Source::kMoments>(span, cols, memory);
+    }
     sync_block();
   }
 };
 
-template <Method kMethod, class Storage>
-ADAMP_DEVICE void run_ticket(const Launch& launch, const Ticket& ticket) {
-  auto& memory = *reinterpret_cast<SharedMemory<Storage>*>(shared_memory() + kTicketBytes);
-  TicketWork<kMethod, Storage>(launch, ticket.tensor, memory).run(ticket);
+template <class Storage>
+constexpr int kSharedBytes = kStateBytes + static_cast<int>(sizeof(SharedMemory<Storage>));
+
+template <TypeSet kTypes>
+constexpr int shared_bytes() {
+  constexpr int with_double = kSharedBytes<double>, without = kSharedBytes<float>;
+  return kTypes == TypeSet::kAll && with_double > without ? with_double : without;
 }
 
-// kFloatOnly: all tensors are float32, and no code for another type takes registers.
-template <Method kMethod, bool kFloatOnly>
-ADAMP_KERNEL(kBlockSize, kBlocksPerSm)
-step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
+template <Method kMethod, class Storage>
+ADAMP_DEVICE void run_ticket(const BlockState& state) {
+  auto& memory = *reinterpret_cast<SharedMemory<Storage>*>(shared_memory() + kStateBytes);
+  TicketWork<kMethod, Storage>{state, memory}.run();
+}
+
+template <Method kMethod, TypeSet kTypes>
+ADAMP_DEVICE void run_ticket_of(const BlockState& state) {
+  if constexpr (kTypes == TypeSet::kFloat32) {
+    return run_ticket<kMethod, float>(state);
+  } else {
+    switch (state.launch.tensors[state.ticket.tensor].info.dtype) {
+      case DType::kBFloat16:
+        return run_ticket<kMethod, BFloat16>(state);
+      case DType::kFloat16:
+        return run_ticket<kMethod, Float16>(state);
+      case DType::kFloat64:
+        if constexpr (kTypes == TypeSet::kAll) run_ticket<kMethod, double>(state);
+        return;
+      case DType::kFloat32:
+        return run_ticket<kMethod, float>(state);
+    }
+  }
+}
+
+ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
   const unsigned char* values = args.step_values == nullptr ? args.inline_values : args.step_values;
   Launch launch;
   launch.tensors = args.tensors;
@@ -328,35 +368,30 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   launch.grads = reinterpret_cast<const void* const*>(values);
   launch.hypers = reinterpret_cast<const Hyper*>(values + sizeof(void*) * args.n_tensors);
   launch.hyper_indices = reinterpret_cast<const int32_t*>(launch.hypers + args.n_hypers);
+  return launch;
+}
 
-  uint32_t& shared_ticket = *reinterpret_cast<uint32_t*>(shared_memory());
+template <Method kMethod, TypeSet kTypes>
+ADAMP_KERNEL(kBlockSize, blocks_per_sm(kTypes))
+step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
+  auto& state = *reinterpret_cast<BlockState*>(shared_memory());
   // Each block draws one ticket ahead: the counter's latency passes behind the work.
-  uint32_t next = thread_index() == 0 ? fetch_add_relaxed(args.next_ticket, 1) : 0;
+  uint32_t next = 0;
+  if (thread_index() == 0) {
+    state.launch = launch_of(args);
+    next = fetch_add_relaxed(args.next_ticket, 1);
+  }
   for (;;) {
-    if (thread_index() == 0) shared_ticket = next;
-    sync_block();
-    const uint32_t drawn = shared_ticket;
-    if (drawn >= args.n_tickets) break;
-    if (thread_index() == 0) next = fetch_add_relaxed(args.next_ticket, 1);
-    const Ticket ticket = args.tickets[drawn];
-    if constexpr (kFloatOnly) {
-      run_ticket<kMethod, float>(launch, ticket);
-    } else {
-      switch (launch.tensors[ticket.tensor].info.dtype) {
-        case DType::kFloat32:
-          run_ticket<kMethod, float>(launch, ticket);
-          break;
-        case DType::kFloat64:
-          run_ticket<kMethod, double>(launch, ticket);
-          break;
-        case DType::kBFloat16:
-          run_ticket<kMethod, BFloat16>(launch, ticket);
-          break;
-        case DType::kFloat16:
-          run_ticket<kMethod, Float16>(launch, ticket);
-          break;
+    if (thread_index() == 0) {
+      state.drawn = next;
+      if (next < args.n_tickets) {
+        state.ticket = args.tickets[next];
+        next = fetch_add_relaxed(args.next_ticket, 1);
       }
     }
+    sync_block();
+    if (state.drawn >= args.n_tickets) break;
+    run_ticket_of<kMethod, kTypes>(state);
     sync_block();
   }
   // Every block has drawn one ticket beyond the last; whoever drew the highest is the last to draw.

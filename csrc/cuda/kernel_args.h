@@ -13,7 +13,18 @@
 namespace adamp {
 
 constexpr int kBlockSize = 384;
-constexpr int kBlocksPerSm = 2;
+
+// The storage types that occur in a plan: code for a type that does not would take registers.
+// Each set contains the one before.
+enum class TypeSet : int32_t { kFloat32, kNarrow, kAll };
+constexpr TypeSet type_set_of(DType dtype) {
+  return dtype == DType::kFloat64   ? TypeSet::kAll
+         : dtype == DType::kFloat32 ? TypeSet::kFloat32
+                                    : TypeSet::kNarrow;
+}
+
+// Blocks that the compiler leaves registers for. The arithmetic of float64 needs twice as many.
+constexpr int blocks_per_sm(TypeSet types) { return types == TypeSet::kAll ? 1 : 2; }
 
 // Elements of an item. Its p, g and u are kept in shared memory (66 KiB), so that two blocks fit on
 // one SM from compute capability 8.0 on, and one from 8.6; a row of a 512-channel 3x3 convolution

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dispatch.h"
 #include "kernel.cuh"
 #include "runtime.h"
 
@@ -18,36 +19,19 @@ void check(cudaError_t status, const char* what) {
   }
 }
 
-template <bool kFloatOnly>
-constexpr int shared_bytes() {
-  if (kFloatOnly) return kSharedBytes<float>;
-  return kSharedBytes<double> > kSharedBytes<float> ? kSharedBytes<double> : kSharedBytes<float>;
-}
-
-template <Method kMethod, bool kFloatOnly>
+template <Method kMethod, TypeSet kTypes>
 int resident() {
-  const auto kernel = step_kernel<kMethod, kFloatOnly>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             shared_bytes<kFloatOnly>()),
+  const auto kernel = step_kernel<kMethod, kTypes>;
+  constexpr int kShared = shared_bytes<kTypes>();
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
         "this device has too little shared memory for the step kernel");
   int device = 0, processors = 0, per_processor = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kBlockSize,
-                                                      shared_bytes<kFloatOnly>()),
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kBlockSize, kShared),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
   return processors * per_processor;
-}
-
-template <Method kMethod>
-void launch(bool float_only, int blocks, const KernelArgs& args, cudaStream_t stream) {
-  if (float_only) {
-    step_kernel<kMethod, true><<<blocks, kBlockSize, shared_bytes<true>(), stream>>>(args);
-  } else {
-    step_kernel<kMethod, false><<<blocks, kBlockSize, shared_bytes<false>(), stream>>>(args);
-  }
-  check(cudaGetLastError(), "launch of the step kernel");
 }
 
 }  // namespace
@@ -109,20 +93,19 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream) {
   ring->upload(to, bytes, static_cast<cudaStream_t>(stream));
 }
 
-int resident_blocks(Method method, bool float_only) {
-  if (method == Method::kAdamP) {
-    return float_only ? resident<Method::kAdamP, true>() : resident<Method::kAdamP, false>();
-  }
-  return float_only ? resident<Method::kSGDP, true>() : resident<Method::kSGDP, false>();
+int resident_blocks(Method method, TypeSet types) {
+  return for_kernel(method, types, [](auto known_method, auto known_types) {
+    return resident<known_method.value, known_types.value>();
+  });
 }
 
-void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  if (method == Method::kAdamP) {
-    launch<Method::kAdamP>(float_only, blocks, args, on);
-  } else {
-    launch<Method::kSGDP>(float_only, blocks, args, on);
-  }
+void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream) {
+  for_kernel(method, types, [&](auto known_method, auto known_types) {
+    constexpr TypeSet kTypes = known_types.value;
+    step_kernel<known_method.value, kTypes>
+        <<<blocks, kBlockSize, shared_bytes<kTypes>(), static_cast<cudaStream_t>(stream)>>>(args);
+  });
+  check(cudaGetLastError(), "launch of the step kernel");
 }
 
 }  // namespace adamp

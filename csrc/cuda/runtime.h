@@ -21,8 +21,8 @@ void* next_staging_buffer(StagingRing* ring);
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream);
 
 // How many blocks run at a time on the current device.
-int resident_blocks(Method method, bool float_only);
+int resident_blocks(Method method, TypeSet types);
 
-void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void* stream);
+void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream);
 
 }  // namespace adamp

@@ -58,11 +58,6 @@ struct SharedMemory {
   uint32_t flag;  // one word from thread 0 to all
 };
 
-constexpr int kTicketBytes = 16;  // before it: the drawn ticket
-
-template <class Storage>
-constexpr int kSharedBytes = kTicketBytes + static_cast<int>(sizeof(SharedMemory<Storage>));
-
 template <Method kMethod, class Storage>
 struct SpanWork {
   using S = typename Arithmetic<Storage>::Scalar;
@@ -70,9 +65,23 @@ struct SpanWork {
   static constexpr bool kAdam = kMethod == Method::kAdamP;
   static constexpr int kWidth = 16 / sizeof(Storage);  // elements of a wide access
 
+  // Consecutive elements as they are stored: converted one at a time where they are used, so that
+  // 16 bytes take four registers, whatever they hold.
   template <int kCount>
   struct Pack {
-    S lane[kCount];
+    static constexpr int kBytes = kCount * static_cast<int>(sizeof(Storage));
+    unsigned char bytes[kBytes];
+
+    ADAMP_DEVICE S get(int i) const {
+      Storage element;
+      memcpy(&element, bytes + i * sizeof(Storage), sizeof(Storage));
+      return to_arithmetic(element);
+    }
+    ADAMP_DEVICE void set(int i, S x) {
+      Storage element;
+      to_storage(x, element);
+      memcpy(bytes + i * sizeof(Storage), &element, sizeof(Storage));
+    }
   };
 
   // One contiguous piece of a tensor's arrays.
@@ -110,13 +119,11 @@ struct SpanWork {
   static ADAMP_DEVICE Pack<kCount> load(const Storage* at) {
     Pack<kCount> pack;
     if constexpr (kCount == 1) {
-      pack.lane[0] = to_arithmetic(*at);
+      const Storage element = *at;
+      memcpy(pack.bytes, &element, sizeof element);
     } else {
       const Wide wide = kStreaming ? load_wide_streaming(at) : load_wide(at);
-      Storage element[kCount];
-      memcpy(element, &wide, 16);
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) pack.lane[i] = to_arithmetic(element[i]);
+      memcpy(pack.bytes, &wide, sizeof wide);
     }
     return pack;
   }
@@ -124,13 +131,10 @@ struct SpanWork {
   template <int kCount, bool kStreaming>
   static ADAMP_DEVICE void store(Storage* at, const Pack<kCount>& pack) {
     if constexpr (kCount == 1) {
-      to_storage(pack.lane[0], *at);
+      memcpy(at, pack.bytes, sizeof(Storage));
     } else {
-      Storage element[kCount];
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) to_storage(pack.lane[i], element[i]);
       Wide wide;
-      memcpy(&wide, element, 16);
+      memcpy(&wide, pack.bytes, sizeof wide);
       kStreaming ? store_wide_streaming(at, wide) : store_wide(at, wide);
     }
   }
@@ -169,24 +173,8 @@ struct SpanWork {
   // ---- per element
   // ----------------------------------------------------------------------------------
 
-  template <int kCount>
-  static ADAMP_DEVICE Pack<kCount> perturb(const Pack<kCount>& m, const Pack<kCount>& v,
-                                           const Pack<kCount>& g, const Scalars<S>& h) {
-    Pack<kCount> u;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      u.lane[i] = kAdam ? adam_perturb(m.lane[i], square_root(v.lane[i]), g.lane[i], h)
-                        : sgd_perturb(m.lane[i], g.lane[i], h);
-    }
-    return u;
-  }
-
-  // A moment as a later visit would read it back.
-  static ADAMP_DEVICE S as_stored(S x) {
-    if constexpr (sizeof(Storage) == sizeof(S)) return x;
-    Storage stored;
-    to_storage(x, stored);
-    return to_arithmetic(stored);
+  static ADAMP_DEVICE S perturb(S m, S v, S g, const Scalars<S>& h) {
+    return kAdam ? adam_perturb(m, square_root(v), g, h) : sgd_perturb(m, g, h);
   }
 
   // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u
@@ -196,40 +184,31 @@ struct SpanWork {
     const Scalars<S> h = memory.scalars;
     for_each(span, [&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      const Pack<kCount> p = load<kCount, !kRevisit>(span.p + i);
-      Pack<kCount> g = load<kCount, true>(span.g + i);
+      Pack<kCount> p = load<kCount, !kRevisit>(span.p + i);
+      const Pack<kCount> g = load<kCount, true>(span.g + i);
       Pack<kCount> m = load<kCount, !kRevisit>(span.m + i);
       Pack<kCount> v = p;
       if constexpr (kAdam) v = load<kCount, !kRevisit>(span.v + i);
+      const int at = tile_index(span, i);
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
-        g.lane[j] *= h.sign;
-        m.lane[j] = as_stored(moving_average(m.lane[j], g.lane[j], h.decay1, h.gain1));
-        if constexpr (kAdam) {
-          v.lane[j] =
-              as_stored(moving_average(v.lane[j], g.lane[j] * g.lane[j], h.decay2, h.gain2));
+        const S weight = p.get(j), grad = g.get(j) * h.sign;
+        // u follows from the moments as stored: what a later visit reads back.
+        m.set(j, moving_average(m.get(j), grad, h.decay1, h.gain1));
+        if constexpr (kAdam) v.set(j, moving_average(v.get(j), grad * grad, h.decay2, h.gain2));
+        const S u = perturb(m.get(j), v.get(j), grad, h);
+        if constexpr (kKeep) {
+          memory.p[at + j] = weight;
+          memory.g[at + j] = grad;
+          memory.u[at + j] = u;
+        }
+        if constexpr (kUpdate) {
+          p.set(j, apply_update(weight, u, plain_update(h).shrink, h.step_size));
         }
       }
       store<kCount, !kRevisit>(span.m + i, m);
       if constexpr (kAdam) store<kCount, !kRevisit>(span.v + i, v);
-      const Pack<kCount> u = perturb(m, v, g, h);
-      if constexpr (kKeep) {
-        const int at = tile_index(span, i);
-#pragma unroll
-        for (int j = 0; j < kCount; ++j) {
-          memory.p[at + j] = p.lane[j];
-          memory.g[at + j] = g.lane[j];
-          memory.u[at + j] = u.lane[j];
-        }
-      }
-      if constexpr (kUpdate) {
-        Pack<kCount> next;
-#pragma unroll
-        for (int j = 0; j < kCount; ++j) {
-          next.lane[j] = apply_update(p.lane[j], u.lane[j], plain_update(h).shrink, h.step_size);
-        }
-        store<kCount, !kRevisit>(span.p + i, next);
-      }
+      if constexpr (kUpdate) store<kCount, !kRevisit>(span.p + i, p);
     });
   }
 
@@ -237,33 +216,27 @@ struct SpanWork {
     return !kAdam && h.project_buffer && !h.nesterov;
   }
 
-  // Applies the row updates of a span, from the tile or from memory.
-  template <bool kFromTile>
+  // Where apply() finds p and u: in the tile; or in memory, u as it follows from the moments, and
+  // with nesterov from the gradient, too.
+  enum class Source { kTile, kMoments, kMomentsAndGradient };
+
+  // Applies the row updates of a span.
+  template <Source kSource>
   static ADAMP_DEVICE void apply(const Span& span, int cols, const Memory& memory) {
     const Scalars<S> h = memory.scalars;
     const bool buffer = projects_buffer(h);
     for_each(span, [&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      Pack<kCount> p, u, b;
-      if constexpr (kFromTile) {
-        const int at = tile_index(span, i);
-#pragma unroll
-        for (int j = 0; j < kCount; ++j) {
-          p.lane[j] = memory.p[at + j];
-          u.lane[j] = memory.u[at + j];
-        }
-      } else {
-        const Pack<kCount> m = load<kCount, true>(span.m + i);
-        Pack<kCount> v = m, g = m;
+      Pack<kCount> p, m, v, g;
+      if constexpr (kSource != Source::kTile) {
+        m = load<kCount, true>(span.m + i);
         if constexpr (kAdam) v = load<kCount, true>(span.v + i);
-        if (h.nesterov) {
+        if constexpr (kSource == Source::kMomentsAndGradient) {
           g = load<kCount, true>(span.g + i);
-#pragma unroll
-          for (int j = 0; j < kCount; ++j) g.lane[j] *= h.sign;
         }
         p = load<kCount, true>(span.p + i);
-        u = perturb(m, v, g, h);
       }
+      const int at = tile_index(span, i);
       bool any = false;
       int row = i / cols;
       int row_end = (row + 1) * cols;
@@ -273,21 +246,32 @@ struct SpanWork {
           ++row;
           row_end += cols;
         }
+        S before, raw;
+        if constexpr (kSource == Source::kTile) {
+          before = memory.p[at + j];
+          raw = memory.u[at + j];
+        } else {
+          S variance = S(0), grad = S(0);
+          if constexpr (kAdam) variance = v.get(j);
+          if constexpr (kSource == Source::kMomentsAndGradient) grad = g.get(j) * h.sign;
+          before = p.get(j);
+          raw = perturb(m.get(j), variance, grad, h);
+        }
         const SharedUpdate<S>& update = memory.row_updates[row];
-        S before = p.lane[j], raw = u.lane[j];
-        b.lane[j] = raw;
+        p.set(j, before);
+        m.set(j, raw);
         if (!update.active) continue;
         any = true;
         if (update.undo) {
           before = recover_weight(before, raw, update.previous.shrink, h.step_size);
           raw += update.previous.radial * before;
         }
-        b.lane[j] = raw - update.next.radial * before;
-        p.lane[j] = apply_update(before, raw, update.next.shrink, h.step_size);
+        p.set(j, apply_update(before, raw, update.next.shrink, h.step_size));
+        m.set(j, raw - update.next.radial * before);
       }
       if (!any) return;
       store<kCount, true>(span.p + i, p);
-      if (buffer) store<kCount, true>(span.m + i, b);
+      if (buffer) store<kCount, true>(span.m + i, m);
     });
   }
 

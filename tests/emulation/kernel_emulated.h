@@ -6,7 +6,7 @@
 
 namespace emulation {
 
-void launch_kernel(adamp::Method method, bool float_only, int blocks, const adamp::KernelArgs& args,
-                   const Schedule& schedule);
+void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
+                   const adamp::KernelArgs& args, const Schedule& schedule);
 
 }  // namespace emulation

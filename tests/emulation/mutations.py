@@ -77,8 +77,8 @@ MUTATIONS = (
     Mutation(
         "tensor's sums left in the last row's place",
         KERNEL,
-        "note_outcome(outcome); RowRecord<S>& whole = records()[tensor.info.rows];",
-        "note_outcome(outcome); RowRecord<S>& whole = records()[tensor.info.rows - 1];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[tensor().info.rows];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[tensor().info.rows - 1];",
     ),
     Mutation(
         "swapped row index",
@@ -127,27 +127,27 @@ MUTATIONS = (
     Mutation(
         "relaxed arrival",
         KERNEL,
-        "fetch_add_acq_rel(&decision.arrived, 1)",
-        "fetch_add_relaxed(&decision.arrived, 1)",
+        "fetch_add_acq_rel(&decision().arrived, 1)",
+        "fetch_add_relaxed(&decision().arrived, 1)",
     ),
     Mutation(
         "decision stored without release",
         KERNEL,
-        "store_release(&decision.decided, settled ? kSettled : kToFinish);",
-        "store_cross_block(&decision.decided, uint32_t{settled ? kSettled : kToFinish});",
+        "store_release(&decision().decided, settled ? kSettled : kToFinish);",
+        "store_cross_block(&decision().decided, uint32_t{settled ? kSettled : kToFinish});",
     ),
     Mutation(
         "relaxed end of finishing",
         KERNEL,
-        "fetch_add_acq_rel(&decision.finished, 1)",
-        "fetch_add_relaxed(&decision.finished, 1)",
+        "fetch_add_acq_rel(&decision().finished, 1)",
+        "fetch_add_relaxed(&decision().finished, 1)",
     ),
     # The protocol.
     Mutation(
         "decides one item early",
         KERNEL,
-        "+ 1 == tensor.item_count;",
-        "+ 2 == tensor.item_count;",
+        "+ 1 == tensor().item_count;",
+        "+ 2 == tensor().item_count;",
     ),
     Mutation(
         "finishes before the decision",
@@ -155,12 +155,14 @@ MUTATIONS = (
         "while (decided == kUndecided) {",
         "while (false) {",
     ),
-    Mutation("failed rows not reset", KERNEL, "store_cross_block(&decision.failed, 0u);", ""),
-    Mutation("finish tickets not reset", KERNEL, "store_cross_block(&decision.finished, 0u);", ""),
+    Mutation("failed rows not reset", KERNEL, "store_cross_block(&decision().failed, 0u);", ""),
+    Mutation(
+        "finish tickets not reset", KERNEL, "store_cross_block(&decision().finished, 0u);", ""
+    ),
     Mutation(
         "decision not reset",
         KERNEL,
-        "store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));",
+        "store_cross_block(&decision().decided, static_cast<uint32_t>(kUndecided));",
         "",
     ),
     Mutation(
@@ -190,8 +192,8 @@ MUTATIONS = (
     Mutation(
         "stale view",
         KERNEL,
-        "if (tensor.info.view != nullptr) { store_cross_block(",
-        "if (tensor.info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
+        "if (tensor().info.view != nullptr) { store_cross_block(",
+        "if (tensor().info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
     ),
     Mutation(
         "projected buffer not taken back",
@@ -202,8 +204,8 @@ MUTATIONS = (
     Mutation(
         "sign lost when finishing",
         SPANS,
-        "for (int j = 0; j < kCount; ++j) g.lane[j] *= h.sign;",
-        "",
+        "kMomentsAndGradient) grad = g.get(j) * h.sign;",
+        "kMomentsAndGradient) grad = g.get(j);",
     ),
     Mutation(
         "half of a warp not summed",

@@ -80,13 +80,13 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
   emulation::stream.push_back({to, ring->current(), bytes});
 }
 
-int resident_blocks(Method, bool) { return device().blocks; }
+int resident_blocks(Method, TypeSet) { return device().blocks; }
 
-void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void*) {
+void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void*) {
   emulation::run_stream();
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
-  emulation::launch_kernel(method, float_only, blocks, args, schedule);
+  emulation::launch_kernel(method, types, blocks, args, schedule);
 }
 
 }  // namespace adamp

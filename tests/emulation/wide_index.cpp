@@ -117,7 +117,7 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
   const int64_t few_rows =
       tables->tensor.rows_are_split ? 1 : 2 * (first.row_end - first.row_begin);
   oracle_step(want, few_rows, 2 * count / few_rows, Method::kAdamP, DType::kFloat32, projection, h);
-  launch_kernel(Method::kAdamP, true, 2, args, {7, 2});
+  launch_kernel(Method::kAdamP, TypeSet::kFloat32, 2, args, {7, 2});
   for (int64_t i = 0; i < 2 * count; ++i) {
     if (!(std::fabs(p.floats()[at(i)] - want.p[i]) <= 1e-5 * want.p[i])) {
       return "element " + std::to_string(at(i)) + " of " + std::to_string(numel) + " is " +

@@ -1,0 +1,232 @@
+#include "tensor_work.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace adamp {
+namespace {
+
+constexpr int64_t kItemsOfLargeTensor = 64;
+
+// Rows are swept in blocks that stay in the first-level cache until they are updated.
+constexpr int64_t kBlockElements = 2048;
+constexpr int64_t kBlockRows = 64;
+
+}  // namespace
+
+int64_t item_size_of(const TensorInfo& info) {
+  return std::clamp(info.rows * info.cols / kItemsOfLargeTensor, kSmallItem, kLargeItem);
+}
+
+// A thread's own room, kept between steps: for each u of rows that are updated a moment later (two
+// blocks by turns), for their sums, and for what they still have to get.
+struct TensorWork::Scratch {
+  std::vector<double> kept;  // as bytes; float64 is the largest
+  std::vector<RowSums<double>> sums;
+  std::vector<Behind::Row> rows;
+
+  static Scratch& of_this_thread() {
+    static thread_local Scratch value;
+    return value;
+  }
+
+  void reserve(int64_t n_blocks, int64_t n_rows, int64_t elements, DType dtype) {
+    const auto at_least = [](auto& room, int64_t size) {
+      if (static_cast<int64_t>(room.size()) < size) room.resize(size);
+    };
+    at_least(sums, n_rows);
+    at_least(rows, n_blocks * n_rows);
+    at_least(kept, n_blocks * (dtype == DType::kFloat64 ? elements : (elements + 1) / 2));
+  }
+};
+
+TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots,
+                       RowRecord* records)
+    : info_(info),
+      items_(items),
+      loops_(row_loops(method, info.dtype)),
+      slots_(slots),
+      records_(records),
+      rows_are_split_(items.count > info.rows) {}
+
+void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
+  grad_ = grad;
+  scalars_ = &scalars;
+  if (grad == nullptr || info_.projection == Projection::kOff) return;
+  const View last = info_.view == nullptr ? View::kNone : static_cast<View>(*info_.view);
+  early_ = foresee(info_.projection, info_.dtype, one_item(), rows_are_split_, last, options());
+  bound_ = cosine_bound(static_cast<double>(info_.cols), options());
+}
+
+Block TensorWork::block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t cols) const {
+  const int64_t offset = (row * info_.cols + col_begin) * size_of(info_.dtype);
+  const auto at = [offset](void* base) {
+    return base == nullptr ? nullptr : static_cast<void*>(static_cast<char*>(base) + offset);
+  };
+  return {at(info_.param),
+          static_cast<const char*>(grad_) + offset,
+          at(info_.moment1),
+          at(info_.moment2),
+          rows,
+          cols};
+}
+
+Block TensorWork::block_of(const Item& item) const {
+  return block_of(item.row_begin, item.row_end - item.row_begin, item.col_begin,
+                  item.col_end - item.col_begin);
+}
+
+bool TensorWork::row_passes(const RowSums<double>& sums) const {
+  return info_.projection != Projection::kAuto || cosine_below(sums, bound_, options().eps);
+}
+
+void TensorWork::accumulate(const Item& item) {
+  if (info_.projection == Projection::kOff) {
+    loops_.accumulate(block_of(item), *scalars_, Accumulate::kUpdate, plain_update(options()),
+                      nullptr, nullptr, nullptr);
+  } else if (one_item()) {
+    step_whole(item, Scratch::of_this_thread());
+  } else {
+    accumulate_blocks(item, Scratch::of_this_thread());
+  }
+}
+
+// A tensor of one item is decided while it is in cache: nothing has to be foreseen.
+void TensorWork::step_whole(const Item& item, Scratch& scratch) {
+  const Scalars<double>& h = options();
+  Block block = block_of(item);
+  scratch.reserve(1, block.rows, block.numel(), info_.dtype);
+  loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
+                    scratch.kept.data(), nullptr);
+  int64_t failed_rows = 0;
+  total_ = {};
+  for (int64_t row = 0; row < block.rows; ++row) {
+    const RowSums<double>& sums = scratch.sums[row];
+    add_to(total_, sums);
+    if (failed_rows == 0) failed_rows += !row_passes(sums);
+  }
+  choose(failed_rows);
+  if (outcome_ == View::kChannel) {
+    for (int64_t row = 0; row < block.rows; ++row) {
+      const RowSums<double>& sums = scratch.sums[row];
+      scratch.rows[row] = {projected_update(sums.pp, sums.pu, h), true};
+    }
+  } else {
+    // All rows alike: one run.
+    block.cols = block.numel();
+    block.rows = 1;
+    scratch.rows[0] = {
+        outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain_update(h),
+        true};
+  }
+  loops_.apply_kept({block, scratch.rows.data(), scratch.kept.data()}, *scalars_);
+}
+
+void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
+  const bool keeps = early_ == Early::kChannelRows;
+  const Accumulate what =
+      early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
+  const RowUpdate<double> plain = plain_update(options());
+  const int64_t cols = item.col_end - item.col_begin;
+  const int64_t rows_each = std::clamp<int64_t>(kBlockElements / cols, 1, kBlockRows);
+  scratch.reserve(2, rows_each, keeps ? rows_each * cols : 0, info_.dtype);
+  Slot slot = {};
+  Behind behind = {};
+  size_t turn = 0;
+  for (int64_t row = item.row_begin; row < item.row_end; row += rows_each, turn = 1 - turn) {
+    const Block block =
+        block_of(row, std::min(rows_each, item.row_end - row), item.col_begin, cols);
+    Behind::Row* const rows = scratch.rows.data() + turn * scratch.rows.size() / 2;
+    void* const kept = keeps ? scratch.kept.data() + turn * (scratch.kept.size() / 2) : nullptr;
+    loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
+                      behind.rows == nullptr ? nullptr : &behind);
+    judge(block, row, scratch.sums.data(), slot, rows);
+    if (keeps) behind = {block, rows, kept};
+  }
+  if (keeps) loops_.apply_kept(behind, *scalars_);
+  slots_[item.slot - items_.first] = slot;
+}
+
+// Tests rows whose sums are known, and says in `rows` which of them are to be updated at once.
+void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<double>* sums,
+                       Slot& slot, Behind::Row* rows) const {
+  const bool by_channel = early_ == Early::kChannelRows;
+  for (int64_t i = 0; i < block.rows; ++i) {
+    add_to(slot.sums, sums[i]);
+    // Where one row has failed nobody asks for the others, unless they are being projected.
+    if (rows_are_split_ || (slot.failed_rows > 0 && !by_channel)) continue;
+    const bool passes = row_passes(sums[i]);
+    bool updated = early_ == Early::kAllRows;
+    if (by_channel) {
+      const RowUpdate<double> channel = projected_update(sums[i].pp, sums[i].pu, options());
+      updated = updates_early(early_, info_.projection, passes, channel);
+      rows[i] = {channel, updated};
+    }
+    records_[first_row + i] = {sums[i].pp, sums[i].pu, updated};
+    slot.failed_rows += !passes;
+    slot.pending_rows += !updated;
+  }
+}
+
+void TensorWork::choose(int64_t failed_rows) {
+  if (info_.projection != Projection::kAuto) {
+    outcome_ = info_.projection == Projection::kChannel ? View::kChannel : View::kLayer;
+    return;
+  }
+  const double numel = static_cast<double>(info_.rows) * static_cast<double>(info_.cols);
+  const double bound = cosine_bound(numel, options());
+  outcome_ = failed_rows == 0                             ? View::kChannel
+             : cosine_below(total_, bound, options().eps) ? View::kLayer
+                                                          : View::kNone;
+  *info_.view = static_cast<int32_t>(outcome_);
+}
+
+bool TensorWork::decide() {
+  if (rows_are_split_) join_split_rows();
+  total_ = {};
+  int64_t failed_rows = 0, pending_rows = 0;
+  for (int64_t i = 0; i < items_.count; ++i) {
+    add_to(total_, slots_[i].sums);
+    failed_rows += slots_[i].failed_rows;
+    pending_rows += slots_[i].pending_rows;
+  }
+  choose(failed_rows);
+  return pending_rows > 0 || !foreseen(early_, outcome_);
+}
+
+// Adds up the pieces of each row, which no single item has seen whole.
+void TensorWork::join_split_rows() {
+  const int64_t pieces = items_.count / info_.rows;
+  for (int64_t row = 0; row < info_.rows; ++row) {
+    Slot* const first = slots_ + row * pieces;
+    RowSums<double> sums = {};
+    for (int64_t i = 0; i < pieces; ++i) add_to(sums, first[i].sums);
+    const bool updated = early_ == Early::kAllRows;
+    records_[row] = {sums.pp, sums.pu, updated};
+    first->failed_rows = !row_passes(sums);
+    first->pending_rows = !updated;
+  }
+}
+
+void TensorWork::finish(const Item& item) {
+  const Scalars<double>& h = options();
+  const RowUpdate<double> plain = plain_update(h);
+  const RowUpdate<double> shared =
+      outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain;
+  if (outcome_ != View::kChannel && early_ != Early::kChannelRows) {
+    loops_.apply(block_of(item), *scalars_, shared, early_ == Early::kAllRows ? &plain : nullptr);
+    return;
+  }
+  const bool right = foreseen(early_, outcome_);
+  for (int64_t row = item.row_begin; row < item.row_end; ++row) {
+    const RowRecord& record = records_[row];
+    if (record.updated && right) continue;
+    const RowUpdate<double> channel = projected_update(record.pp, record.pu, h);
+    const RowUpdate<double>& next = outcome_ == View::kChannel ? channel : shared;
+    const RowUpdate<double>& previous = early_ == Early::kChannelRows ? channel : plain;
+    loops_.apply(block_of(row, 1, item.col_begin, item.col_end - item.col_begin), *scalars_, next,
+                 record.updated ? &previous : nullptr);
+  }
+}
+
+}  // namespace adamp
