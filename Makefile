@@ -1,6 +1,7 @@
 # Two commands: `make bench` and `make test`. Each sets up .venv first.
 #
 # A machine with its own torch and no network: make bench PYTHON=python3 VENV=
+# On a GPU: make gpu-check, which takes 9 minutes at most; its files go to the folder OUT names.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,12 +19,13 @@ CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -n
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test lint format clean
+.PHONY: bench test gpu-check lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench   measure the step and train on real data (ARGS='step --help' for more)"
 	@echo "make test    run the test suite"
+	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
 	@echo "make lint    lint, format and type checks"
 
 bench: $(STAMPS)/built
@@ -31,6 +33,10 @@ bench: $(STAMPS)/built
 
 test: $(STAMPS)/built
 	$(RUN) -m pytest $(ARGS)
+
+# Builds by itself, for the GPU at hand.
+gpu-check: $(STAMPS)/packages
+	PYTHONPATH=. $(RUN) -m bench.gpu_check $(ARGS)
 
 lint: $(STAMPS)/packages
 	$(RUN) -m ruff check .

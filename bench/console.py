@@ -49,6 +49,7 @@ def table(
             print("  ".join(cells))
     else:
         from rich import box
+        from rich.markup import escape
         from rich.table import Table
 
         # An ordinary "grey50" would vanish on light backgrounds; dim adapts to both.
@@ -57,7 +58,7 @@ def table(
             # Headers break at spaces where a terminal is narrow; the labels never do.
             drawn.add_column(column, justify="right" if index else "left", no_wrap=index == 0)
         for index, row in enumerate(rows):
-            drawn.add_row(*row, style="bold green" if index in bold else "")
+            drawn.add_row(*map(escape, row), style="bold green" if index in bold else "")
         _CONSOLE.print(drawn)
     for note in notes:
         say(f"  {note}", style="dim")

@@ -49,8 +49,12 @@ def _system() -> str:
 
 
 def _commit() -> str | None:
-    """The commit that was measured; marked when the working tree differs from it."""
-    commit = _run("git", "rev-parse", "--short=12", "HEAD")
+    """The commit that was measured; marked when the working tree differs from it.
+
+    Where a copy of the tree is measured that git does not know, the environment variable COMMIT may
+    name it.
+    """
+    commit = _run("git", "rev-parse", "--short=12", "HEAD") or os.environ.get("COMMIT")
     changed = _run("git", "status", "--porcelain", "--untracked-files=no")
     return f"{commit}, changed" if commit and changed else commit
 

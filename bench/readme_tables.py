@@ -13,11 +13,13 @@ from typing import Any
 
 from bench import console, results
 from bench.contenders import FAMILIES
+from bench.gpu_check import report as gpu_check
 
 Report = dict[str, Any]
 Cell = Callable[[dict[str, Any]], str]
 
 NOT_MEASURED = "not measured yet"
+NO_GPU = "not measured yet: no GPU was at hand"
 BLOCK = re.compile(r"(<!-- begin:(?P<name>[\w-]+) -->\n).*?(<!-- end:(?P=name) -->)", re.DOTALL)
 
 
@@ -37,7 +39,9 @@ def _machine(machine: Report) -> str:
     if machine["gpu"]:
         gpu = f"{machine['gpu']} (driver {machine['gpu_driver']}, CUDA {machine['cuda']})"
         parts = [gpu, *parts]
-    parts += [f"torch {machine['torch']}", machine["date"], f"commit {machine['commit']}"]
+    parts += [f"torch {machine['torch']}", machine["date"]]
+    if machine["commit"]:
+        parts.append(f"commit {machine['commit']}")
     return "Measured on " + ", ".join(parts) + "."
 
 
@@ -141,10 +145,19 @@ def train_block(report: Report | None) -> str:
     return "\n\n".join([*tables, notes])
 
 
+def check_block(report: Report | None) -> str:
+    """The checks that need a GPU, each with its verdict."""
+    if report is None:
+        return NO_GPU
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in gpu_check.rows(report)]
+    return f"{_markdown(gpu_check.COLUMNS, rows)}\n\n{_machine(report['machine'])}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Report | None], str]]] = {
     "cpu-step": ("cpu-step.json", step_block),
     "cpu-train": ("cpu-train.json", train_block),
     "gpu-step": ("gpu-step.json", step_block),
+    "gpu-check": ("gpu-check.json", check_block),
     "gpu-train": ("gpu-train.json", train_block),
 }
 """Block name: the file it is made from, and how."""

@@ -102,8 +102,8 @@ def test_schedulers(backend: Target, kind: Kind, name: str, tensor: bool) -> Non
 
 
 def test_tensor_lr_changed_in_place(backend: Target, kind: Kind) -> None:
-    """A tensor learning rate is read at each step, as a graph or a scheduler would fill it."""
-    lr = torch.tensor(0.02)
+    """A tensor beside the weights is read at each step, as a graph or a scheduler would fill it."""
+    lr = torch.tensor(0.02, device=backend.device)
     optimizer, pairs = model(kind, backend, lr=lr)
     for outcome, value in zip(SCRIPT[:4], (0.02, 0.1, 0.0, 0.05), strict=True):
         lr.fill_(value)

@@ -1,0 +1,66 @@
+"""The whole check: ends within its limit whatever hangs, a table last, all else in files.
+
+The folder named by OUT gets at most eight files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from bench import console, machine, results
+from bench.gpu_check import report as reports
+from bench.gpu_check import runner, stages
+from bench.workloads import WORKLOADS
+
+ROOT = Path(__file__).parent.parent.parent
+LARGEST_LOG = 15 * 2**20
+
+
+def run(options: argparse.Namespace, tools: Mapping[str, str | None]) -> int:
+    """Run all stages; 0 if every one was run and none failed."""
+    deadline = time.monotonic() + options.limit
+    # So that what runs is ended, and the table printed, also where somebody stops this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    device, arch = torch.device(options.device), "cpu"
+    if device.type == "cuda":
+        arch = ".".join(map(str, torch.cuda.get_device_capability(device)))
+    out = results.folder(options.out).resolve()
+    setup = stages.Setup(
+        python=options.python,
+        device=device.type,
+        arch=arch,
+        cores=len(os.sched_getaffinity(0)),
+        out=out,
+        tools=tools,
+        workloads=options.workloads.split(",") if options.workloads else list(WORKLOADS),
+        rounds=options.rounds,
+    )
+    planned = stages.all_stages(setup)
+    report = reports.CheckReport(machine.describe(device), [stage.name for stage in planned])
+    try:
+        for check in runner.run_all(planned, out, deadline, ROOT):
+            report.checks.append(check)
+            results.write(out / f"{results.device_prefix(device)}-check.json", report)
+    finally:
+        tidy(out, planned)
+        rows = reports.rows(dataclasses.asdict(report))
+        console.table("gpu-check", reports.COLUMNS, rows, [f"files: {out}"], bold=set())
+    return 0 if report.clean else 1
+
+
+def tidy(out: Path, planned: Sequence[stages.Stage]) -> None:
+    """Cut logs that are too long: the beginning says most. Remove what was half written."""
+    for log in {out / stage.log for stage in planned}:
+        if log.exists() and log.stat().st_size > LARGEST_LOG:
+            os.truncate(log, LARGEST_LOG)
+    for partial in out.glob("*.tmp"):
+        partial.unlink()
