@@ -13,9 +13,9 @@ import torch
 from bench import console, contenders, readme_tables, results, step, train
 from bench.contenders import Skipped
 from bench.gradients import OUTCOMES
-from bench.measure import Settings
 from bench.train_digits import Digits
 from bench.train_text import Text
+from bench.turns import Settings
 from bench.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -56,6 +56,7 @@ def _epilog() -> str:
     lines += ["  natural      as in training: weights before a BatchNorm are projected by channel;"]
     lines += ["               other matrices by layer, by chance, in 2 % of steps"]
     lines += ["  projected    every matrix by channel", "  unprojected  none"]
+    lines += ["  mixed        matrices in turn by layer, by channel and not at all"]
     return "\n".join(lines)
 
 
