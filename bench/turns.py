@@ -113,7 +113,8 @@ def take_turns(lanes: list[Lane], gradients: Gradients, settings: Settings, labe
         [profile_step(lane.optimizer.step, settings.device) for lane in lanes]
         for _ in range(settings.profiles)
     ]
-    for lane, found in zip(lanes, zip(*profiles, strict=True), strict=True):
+    for index, lane in enumerate(lanes):
+        found = [recording[index] for recording in profiles]
         known = sorted((k for k in found if k is not None), key=lambda k: k.milliseconds)
         lane.kernels = known[len(known) // 2] if known else None
 

@@ -1,0 +1,164 @@
+"""The price table: verdicts, the noise allowed, memory counted, and the busy core freed again."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import busy, memory, price, roofline, roofline_paper, workloads
+from bench.contenders import ADAM, SGD_, Family
+from bench.price_rows import AGAIN, TARGETS, Cell, Target, judge
+
+CPU = torch.device("cpu")
+STRICT = Target("g", "row", "case", "anchor", 1.0)
+NOISY = Target("g", "row", "case", "anchor", 1.0, noise=True)
+LEAST = Target("g", "row", "case", "anchor", 0.85, least=True)
+
+
+def cell(figure: float, name: str = "row", group: str = "g", detail: str = "") -> Cell:
+    """One measurement."""
+    return Cell(group, name, "workload", detail, "ms", figure, 1.0, figure)
+
+
+# Target, its figures, the anchor's own ratios, verdict, and why the case is here.
+VERDICTS = [
+    (STRICT, [0.9, 1.0], [], "met", "the limit itself"),
+    (STRICT, [0.9, 1.01], [1.02], "missed", "the worst counts, and no noise"),
+    (NOISY, [1.015], [0.99, 0.98, 1.01], "met", "within the anchor's worst distance"),
+    (NOISY, [1.025], [0.99, 0.98, 1.01], "missed", "beyond it"),
+    (NOISY, [1.025], [1.5], "met", "a noisy run: up to 3 %"),
+    (NOISY, [1.035], [1.5], "missed", "a noisy run excuses no more"),
+    (NOISY, [1.001], [], "missed", "noise that was not measured allows nothing"),
+    (LEAST, [0.86, 0.99], [], "met", "the limit is the least"),
+    (LEAST, [0.84, 0.99], [], "missed", "one is below"),
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "figures", "anchors", "said"),
+    [case[:4] for case in VERDICTS],
+    ids=[case[4] for case in VERDICTS],
+)
+def test_verdict(target: Target, figures: list[float], anchors: list[float], said: str) -> None:
+    """A row is met where its worst figure keeps the limit and the noise allowed."""
+    cells = [*(cell(f) for f in figures), *(cell(f, AGAIN) for f in anchors)]
+    assert judge(target, cells, "no GPU here").verdict == said
+
+
+def test_verdict_of_a_row_without_figures() -> None:
+    """Nothing measured is said as such, whatever other rows and groups have."""
+    cells = [cell(0.5, "other"), cell(0.5, group="other")]
+    verdict = judge(STRICT, cells, "no GPU here")
+    assert (verdict.verdict, verdict.worst) == ("no GPU here", None)
+
+
+def test_noise_is_that_of_the_same_group() -> None:
+    """A noisy group does not excuse another one."""
+    cells = [cell(1.02), cell(1.05, AGAIN, "other")]
+    assert judge(NOISY, cells, "").verdict == "missed"
+
+
+def test_where_names_the_worst() -> None:
+    """The worst case is told without what the row's name says already."""
+    cells = [cell(1.0, detail="row, 1 thread"), cell(2.0, detail="row, 2 threads")]
+    assert judge(STRICT, cells, "").where == "workload, 2 threads"
+
+
+def test_rows_of_absent_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of a GPU says that there is none, or how to measure it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert price.missing(True, CPU) == "no GPU here"
+    assert price.missing(False, CPU) == "not measured"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert price.missing(True, CPU) == "with --device cuda"
+    assert price.missing(False, torch.device("cuda")) == "with --device cpu"
+
+
+def test_every_row_has_a_name_of_its_own() -> None:
+    """Two rows of one name would share their cells."""
+    assert len({(target.group, target.name) for target in TARGETS}) == len(TARGETS)
+
+
+@pytest.mark.skipif(not memory.countable(), reason="the C library does not count its heap")
+@pytest.mark.parametrize("numel", [1_000, 10_000_000])
+def test_memory_is_counted(numel: int) -> None:
+    """A tensor's bytes are found, in the heap and in a mapping of its own; and gone when freed."""
+    before = memory.in_use(CPU)
+    tensor = torch.empty(numel)  # filling it would start threads
+    taken = memory.in_use(CPU) - before
+    assert tensor.nbytes <= taken <= tensor.nbytes + 8192
+    del tensor
+    assert abs(memory.in_use(CPU) - before) <= 8192
+
+
+@pytest.mark.skipif(not busy.enough_cores(), reason="needs two cores to choose from")
+def test_busy_process_is_ended_and_cores_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process runs on one of two cores, and is gone even after an error."""
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def keep(*arguments: object, **options: object) -> subprocess.Popen[str]:
+        started.append(popen(*arguments, **options))  # type: ignore[call-overload]
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", keep)
+    before = os.sched_getaffinity(0)
+    with pytest.raises(KeyError), busy.one_of_two_cores():
+        (other,) = started
+        assert other.poll() is None
+        taken = os.sched_getaffinity(other.pid)
+        assert len(taken) == 1
+        assert len(os.sched_getaffinity(0)) == 2
+        assert taken < os.sched_getaffinity(0)
+        raise KeyError
+    assert other.poll() is not None
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(not busy.enough_cores(), reason="needs two cores to choose from")
+def test_busy_process_ends_with_its_parent() -> None:
+    """A killed benchmark leaves nothing running."""
+    code = (
+        "import subprocess, sys, os;"
+        "core = str(min(os.sched_getaffinity(0)));"
+        "command = [sys.executable, '-m', 'bench.busy', core];"
+        "p = subprocess.Popen(command, stdout=subprocess.PIPE);"
+        "p.stdout.readline(); print(p.pid, flush=True); os._exit(0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pid, deadline = int(found.stdout), time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# Sizes, family, launches, and why.
+LAUNCHES = [
+    ([(4096, 4096)], ADAM, 1, "256 chunks"),
+    ([(4096, 5120)], ADAM, 1, "exactly 320 chunks"),
+    ([(4096, 5121)], ADAM, 2, "one chunk more"),
+    ([(16, 16)] * 36, ADAM, 1, "exactly 36 tensors"),
+    ([(16, 16)] * 37, ADAM, 2, "one tensor more"),
+    ([(16, 16)] * 48, SGD_, 1, "SGD has one state less, so room for more tensors"),
+    ([(16, 16)] * 1000, ADAM, 28, "1000 / 36"),
+]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family", "launches"), [c[:3] for c in LAUNCHES], ids=[c[3] for c in LAUNCHES]
+)
+def test_launches_of_the_anchor(
+    shapes: list[tuple[int, ...]], family: Family, launches: int
+) -> None:
+    """The roofline counts torch's launches as its source divides the work."""
+    weights = tuple(workloads.Weight(shape) for shape in shapes)
+    assert roofline.step_launches(workloads.Workload("", "", "", weights), family) == launches
+
+
+def test_roofline_paper_is_up_to_date() -> None:
+    """The committed text is what the formulas say."""
+    assert roofline_paper.PAPER.read_text(encoding="utf-8") == roofline_paper.paper()
