@@ -1,8 +1,10 @@
 """The price table: verdicts, the noise allowed, memory counted, and the busy core freed again."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -107,15 +109,34 @@ def test_busy_process_is_ended_and_cores_given_back(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(subprocess, "Popen", keep)
     before = os.sched_getaffinity(0)
+    moves: list[set[int]] = []
+    monkeypatch.setattr(busy, "_move_threads", moves.append)
     with pytest.raises(KeyError), busy.one_of_two_cores():
         (other,) = started
         assert other.poll() is None
         taken = os.sched_getaffinity(other.pid)
         assert len(taken) == 1
-        assert len(os.sched_getaffinity(0)) == 2
-        assert taken < os.sched_getaffinity(0)
+        (two,) = moves
+        assert len(two) == 2
+        assert taken < two <= before
         raise KeyError
     assert other.poll() is not None
+    assert moves == [two, before]
+
+
+@pytest.mark.skipif(not busy.enough_cores(), reason="needs two cores to choose from")
+def test_every_thread_is_moved() -> None:
+    """Threads that run already are confined as well, and freed again."""
+    before, done = os.sched_getaffinity(0), threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        busy._move_threads({min(before)})
+        assert os.sched_getaffinity(thread.native_id or 0) == {min(before)}
+    finally:
+        busy._move_threads(before)
+        done.set()
+        thread.join()
     assert os.sched_getaffinity(0) == before
 
 
@@ -123,17 +144,21 @@ def test_busy_process_is_ended_and_cores_given_back(monkeypatch: pytest.MonkeyPa
 def test_busy_process_ends_with_its_parent() -> None:
     """A killed benchmark leaves nothing running."""
     code = (
-        "import subprocess, sys, os;"
+        "import os, subprocess, sys;"
         "core = str(min(os.sched_getaffinity(0)));"
         "command = [sys.executable, '-m', 'bench.busy', core];"
-        "p = subprocess.Popen(command, stdout=subprocess.PIPE);"
-        "p.stdout.readline(); print(p.pid, flush=True); os._exit(0)"
+        "options = {'stdout': subprocess.PIPE, 'stderr': subprocess.DEVNULL};"
+        "other = subprocess.Popen(command, **options);"
+        "other.stdout.readline(); print(other.pid, flush=True); os._exit(0)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    pid, deadline = int(found.stdout), time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
+    pid, deadline = int(found.stdout), time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    alive = Path(f"/proc/{pid}").exists()
+    if alive:
+        os.kill(pid, signal.SIGKILL)
+    assert not alive
 
 
 # Sizes, family, launches, and why.
