@@ -86,8 +86,8 @@ def step_block(report: Report | None) -> str:
     notes = (
         f"{markdown.machine(report['machine'])} {settings['dtype']}, outcome "
         f"{settings['outcome']}; medians over up to {settings['rounds']} alternating rounds. "
-        "Ratios to torch's fused AdamW, for SGDP to its fused SGD with momentum; half the interquartile "
-        f"range of these two: at most ±{max(spreads):.0%}."
+        "Ratios to torch's fused AdamW, for SGDP to its fused SGD with momentum; half the "
+        f"interquartile range of these two: at most ±{max(spreads):.0%}."
     )
     return "\n\n".join([*grids, notes])
 

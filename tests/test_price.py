@@ -166,6 +166,8 @@ LAUNCHES = [
     ([(4096, 4096)], ADAM, 1, "256 chunks"),
     ([(4096, 5120)], ADAM, 1, "exactly 320 chunks"),
     ([(4096, 5121)], ADAM, 2, "one chunk more"),
+    ([(4096, 5121)] + [(16, 16)] * 35, ADAM, 2, "the split tensor and 35 fill the second"),
+    ([(4096, 5121)] + [(16, 16)] * 36, ADAM, 3, "the split tensor takes a place there as well"),
     ([(16, 16)] * 36, ADAM, 1, "exactly 36 tensors"),
     ([(16, 16)] * 37, ADAM, 2, "one tensor more"),
     ([(16, 16)] * 48, SGD_, 1, "SGD has one state less, so room for more tensors"),
