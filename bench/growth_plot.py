@@ -16,7 +16,7 @@ Report = dict[str, Any]
 FAINT: Any = {"color": "grey", "fontsize": 7.5}
 AXES = {
     "parameters": ("numel", "parameters, in {tensors:,} tensors"),
-    "tensors": ("tensors", "tensors, of {millions:,.0f} million parameters together"),
+    "tensors": ("tensors", "tensors, of {millions:,g} million parameters together"),
 }
 
 
@@ -91,7 +91,7 @@ def _panel(axes: Axes, report: Report, sweep: str) -> None:
     _limits(axes, report)
     axes.set_title(f"ns per parameter by number of {sweep}")
     some = next(iter(curves.values()))[0]
-    axes.set_xlabel(words.format(**some, millions=some["numel"] / 1e6))
+    axes.set_xlabel(words.format(**some, millions=round(some["numel"] / 1e6, 1)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.grid(alpha=0.25)
     _label_ends(axes, ends)
@@ -105,7 +105,7 @@ def _limits(axes: Axes, report: Report) -> None:
         axes.axhline(limit, color="grey", linewidth=0.8, linestyle=style, zorder=0)
         said = f"{needed} bytes at the rate of memory"
         place: Any = axes.get_yaxis_transform()
-        axes.text(0.99, limit, said, {"va": side, "ha": "right"}, transform=place, **FAINT)
+        axes.text(0.01, limit, said, {"va": side}, transform=place, **FAINT)
 
 
 def draw(report: Report, path: Path) -> None:

@@ -35,7 +35,8 @@ def _kernel_cells(name: str, where: tuple[str, str], row: Row, anchor: Row) -> l
     ]
 
 
-def _cells(name: str, found: WorkloadResult) -> Found:
+def cells(name: str, found: WorkloadResult) -> Found:
+    """The figures of one workload that rows ask for."""
     rows = {row.contender: row for row in found.rows}
     mine = {row.family: row for row in found.rows if row.ours}
     title = found.title
@@ -83,4 +84,4 @@ def measure_gpu(group: str, device: torch.device, rounds: int) -> Found:
         if isinstance(found, Skipped):
             yield found
         else:
-            yield from _cells(name, found)
+            yield from cells(name, found)

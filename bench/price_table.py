@@ -12,7 +12,7 @@ NOISE = (
     "Noise: how far the anchor came out from a second copy of itself, taking turns with it, at "
     f"worst; so much is allowed on top of a limit of 1, at most {NOISE_AT_MOST:.0%}."
 )
-TOO_NOISY = f"noise above {NOISE_AT_MOST:.0%}: something else was running, verdicts say little"
+TOO_NOISY = " Here it was more: something else was running, and the verdicts say little."
 
 
 def figure(value: float | None) -> str:
@@ -24,6 +24,10 @@ def figure(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"±{value:.1%}"
+
+
+def _noise(rows: list[Verdict]) -> str:
+    return NOISE + TOO_NOISY * any((row.noise or 0) > NOISE_AT_MOST for row in rows)
 
 
 def _limit(row: Verdict) -> str:
@@ -44,8 +48,7 @@ COLUMNS = ["case", "anchor", "limit", "here", "noise", "verdict", "worst case"]
 
 def show(rows: list[Verdict], skipped: list[Skipped]) -> None:
     """Print the table."""
-    notes = [NOISE]
-    notes += [TOO_NOISY] * any((row.noise or 0) > NOISE_AT_MOST for row in rows)
+    notes = [_noise(rows)]
     notes += [f"not measured: {item.name}: {item.reason}" for item in skipped]
     missed = {index for index, row in enumerate(rows) if row.verdict == "missed"}
     title = "What a step costs, as a multiple of the anchor, in the worst of all cases"
@@ -74,11 +77,11 @@ def price_block(report: dict[str, Any] | None) -> str:
     if report is None:
         return markdown.NOT_MEASURED
     rows = [Verdict(**row) for row in report["rows"]]
-    lines = [_cells(row) for row in rows]
+    settings = report["settings"]
+    where = "" if settings["device"] == "cuda" else " on 1 and on 2 threads"
     said = [
         markdown.machine(report["machine"]),
-        f"On 1 and 2 threads; medians of {report['settings']['rounds']} rounds or more, taking "
-        "turns; the worst of all workloads and threads.",
-        NOISE,
+        f"The worst of all workloads{where}; medians of at least {settings['rounds']} rounds.",
+        _noise(rows),
     ]
-    return markdown.table(COLUMNS, lines) + "\n\n" + " ".join(said)
+    return markdown.table(COLUMNS, [_cells(row) for row in rows]) + "\n\n" + " ".join(said)

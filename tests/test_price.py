@@ -1,5 +1,6 @@
 """The price table: verdicts, the noise allowed, memory counted, and the busy core freed again."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import busy, memory, price, roofline, roofline_paper, workloads
-from bench.contenders import ADAM, SGD_, Family
+from bench import busy, memory, price, price_gpu
+from bench.contenders import ADAM, SGD_
+from bench.harness import MemoryRate
+from bench.measure import Row, WorkloadResult
 from bench.price_rows import AGAIN, TARGETS, Cell, Target, judge
 
 CPU = torch.device("cpu")
@@ -78,6 +81,38 @@ def test_rows_of_absent_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert price.missing(True, CPU) == "with --device cuda"
     assert price.missing(False, torch.device("cuda")) == "with --device cpu"
+
+
+def test_every_row_of_a_gpu_gets_figures() -> None:
+    """The rows that need a GPU are found in what is measured there, from the right columns."""
+    rate = MemoryRate(3e12, 3e12, 3e12)
+    cells: list[Cell] = []
+    for name in price_gpu.NAMES:
+        rows = [
+            Row(
+                *(key, key, family.name, ours, 20, ms, 0.01, ms, 28, 0.9),
+                *(ms / 10, ms, ms / 2, ms, 1.0, 0.0, 0.0),
+            )
+            for family in (ADAM, SGD_)
+            for key, ours, ms in (
+                (family.anchor, False, 1.0),
+                (f"{family.anchor}-again", False, 1.02),
+                (f"fused-{family.title}", True, 0.5),
+            )
+        ]
+        rows.append(dataclasses.replace(rows[0], contender="adamp", ms=50.0))
+        found = price_gpu.cells(name, WorkloadResult(name, name, 1, 1, rate, 1, rows))
+        cells += [item for item in found if isinstance(item, Cell)]
+    expected = {"wall": 0.5, "kernel": 0.5, "large": 0.5, "sgdp": 0.5, "rate": 0.9, "host": 0.5}
+    expected |= {"official": 0.01, "launches": 1.0, "waits": 0.0}
+    for target in TARGETS:
+        if target.gpu:
+            verdict = judge(target, cells, "missing")
+            assert verdict.worst == pytest.approx(expected[target.name])
+            assert verdict.verdict == ("missed" if target.name == "host" else "met")
+    large = {cell.workload for cell in cells if cell.name == "large"}
+    assert large == {"gpt2-124m", "llama-1.3b"}
+    assert {cell.workload for cell in cells if cell.name == "wall"} == {"resnet50", "vit-b16"}
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
@@ -159,33 +194,3 @@ def test_busy_process_ends_with_its_parent() -> None:
     if alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive
-
-
-# Sizes, family, launches, and why.
-LAUNCHES = [
-    ([(4096, 4096)], ADAM, 1, "256 chunks"),
-    ([(4096, 5120)], ADAM, 1, "exactly 320 chunks"),
-    ([(4096, 5121)], ADAM, 2, "one chunk more"),
-    ([(4096, 5121)] + [(16, 16)] * 35, ADAM, 2, "the split tensor and 35 fill the second"),
-    ([(4096, 5121)] + [(16, 16)] * 36, ADAM, 3, "the split tensor takes a place there as well"),
-    ([(16, 16)] * 36, ADAM, 1, "exactly 36 tensors"),
-    ([(16, 16)] * 37, ADAM, 2, "one tensor more"),
-    ([(16, 16)] * 48, SGD_, 1, "SGD has one state less, so room for more tensors"),
-    ([(16, 16)] * 1000, ADAM, 28, "1000 / 36"),
-]
-
-
-@pytest.mark.parametrize(
-    ("shapes", "family", "launches"), [c[:3] for c in LAUNCHES], ids=[c[3] for c in LAUNCHES]
-)
-def test_launches_of_the_anchor(
-    shapes: list[tuple[int, ...]], family: Family, launches: int
-) -> None:
-    """The roofline counts torch's launches as its source divides the work."""
-    weights = tuple(workloads.Weight(shape) for shape in shapes)
-    assert roofline.step_launches(workloads.Workload("", "", "", weights), family) == launches
-
-
-def test_roofline_paper_is_up_to_date() -> None:
-    """The committed text is what the formulas say."""
-    assert roofline_paper.PAPER.read_text(encoding="utf-8") == roofline_paper.paper()
