@@ -17,7 +17,8 @@ def enough_cores() -> bool:
 def _move_threads(cores: set[int]) -> None:
     """Let every thread of this process run on ``cores`` only."""
     for thread in os.listdir("/proc/self/task"):
-        os.sched_setaffinity(int(thread), cores)
+        with contextlib.suppress(ProcessLookupError):  # one that has ended meanwhile
+            os.sched_setaffinity(int(thread), cores)
 
 
 @contextlib.contextmanager
