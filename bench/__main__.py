@@ -10,12 +10,23 @@ from pathlib import Path
 
 import torch
 
-from bench import console, contenders, readme_tables, results, step, train
+from bench import (
+    console,
+    contenders,
+    growth,
+    price,
+    readme_tables,
+    results,
+    roofline_paper,
+    step,
+    train,
+)
 from bench.contenders import Skipped
 from bench.gradients import OUTCOMES
-from bench.measure import Settings
+from bench.price_rows import FIVE, GROUPS
 from bench.train_digits import Digits
 from bench.train_text import Text
+from bench.turns import Settings
 from bench.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -56,6 +67,7 @@ def _epilog() -> str:
     lines += ["  natural      as in training: weights before a BatchNorm are projected by channel;"]
     lines += ["               other matrices by layer, by chance, in 2 % of steps"]
     lines += ["  projected    every matrix by channel", "  unprojected  none"]
+    lines += ["  mixed        matrices in turn by layer, by channel and not at all"]
     return "\n".join(lines)
 
 
@@ -63,6 +75,9 @@ COMMANDS = {
     "all": "step, then train (the default)",
     "step": "what one optimizer step costs on real parameter lists",
     "train": "training on real data: quality, and the optimizer's share of the time",
+    "price": "what a step may cost at most, what it costs here, and a verdict",
+    "growth": "how cost grows with the number of parameters and of tensors",
+    "roofline": "write what is to be expected of large GPUs, a calculation",
     "tables": "rewrite the README's tables from the JSON files",
 }
 
@@ -74,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_epilog(),
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    summaries = "\n".join(f"{name:<7} {summary}" for name, summary in COMMANDS.items())
+    summaries = "\n".join(f"{name:<8} {summary}" for name, summary in COMMANDS.items())
     option = parser.add_argument
     option("command", nargs="?", choices=COMMANDS, default="all", metavar="COMMAND", help=summaries)
     option(
@@ -86,10 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument_group("step").add_argument
     option("--workloads", type=_names(WORKLOADS), metavar="A,B", help="only these (default: all)")
     option("--contenders", metavar="A,B", help="only these keys or patterns (fused-*)")
-    option("--rounds", type=int, default=30, help="measured steps of each contender (30)")
+    option("--rounds", type=int, help="measured steps of each contender (30; price 20, growth 10)")
     option("--budget", type=float, default=6.0, help="seconds, then a contender gets fewer (6)")
     option("--dtype", choices=DTYPES, default="float32")
     option("--outcome", choices=OUTCOMES, default="natural", help="what the projection test finds")
+
+    option = parser.add_argument_group("price").add_argument
+    option("--rows", type=_names(GROUPS), metavar="A,B", help=f"only these of {', '.join(GROUPS)}")
+
+    option = parser.add_argument_group("growth").add_argument
+    option("--most", type=float, default=1e9, help="parameters, as memory allows (1e9)")
+    option("--most-tensors", type=int, default=10_000, help="tensors (10000)")
 
     option = parser.add_argument_group("train").add_argument
     option("--tasks", type=_names(TASKS), default=list(TASKS), metavar="A,B", help="digits,text")
@@ -135,6 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "tables":
         return readme_tables.run(options.readme, options.results, options.check)
+    if options.command == "roofline":
+        return roofline_paper.run()
     device: torch.device = options.device
     patterns = options.contenders.split(",") if options.contenders else None
     try:
@@ -147,12 +171,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command in ("all", "step"):
             dtype = getattr(torch, options.dtype)
-            rounds = max(1, options.rounds)
+            rounds = options.rounds or 30
             settings = Settings(device, dtype, options.outcome, rounds, options.budget)
             workloads, left_out = _workloads(options.workloads, device)
             step.run(workloads, found, [*left_out, *missing], settings, out)
         if options.command in ("all", "train"):
             train.run(*_tasks(options, device), device, options.limit, out)
+        if options.command == "price":
+            names = tuple(options.workloads or FIVE)
+            price.run(options.rows, device, options.rounds or price.ROUNDS, names, out)
+        if options.command == "growth":
+            rounds = options.rounds or growth.ROUNDS
+            growth.run(device, rounds, int(options.most), options.most_tensors, out)
     except KeyboardInterrupt:
         console.say("interrupted; what was measured so far is on disk")
         return 130

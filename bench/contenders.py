@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from adamp_fused import FusedAdamP, FusedSGDP
-from adamp_fused._backend import BACKENDS, usable_by_default
+from adamp_fused._backend import BACKENDS, choose, usable_by_default
 from bench.gradients import LEARNING_RATE
 
 WEIGHT_DECAY = 0.01
@@ -110,6 +110,22 @@ def _fused(device: torch.device) -> tuple[list[Contender], list[Skipped]]:
         found.append(Contender(f"fused-adamp-{name}", f"FusedAdamP ({name})", ADAM, adamp, True))
         found.append(Contender(f"fused-sgdp-{name}", f"FusedSGDP ({name})", SGD_, sgdp, True))
     return found, skipped
+
+
+def ours(device: torch.device, family: Family, **options: Any) -> Contender:
+    """This package's optimizer of a family on the backend that a user gets on ``device``.
+
+    Args:
+        device: where the parameters live.
+        family: which of the two optimizers.
+        options: further options of it; their values are appended to key and label.
+    """
+    backend = choose(None, device, capturable=False).name
+    kind, make = (FusedAdamP, _adam) if family is ADAM else (FusedSGDP, _sgd)
+    values = [str(value) for value in options.values()]
+    key = "-".join(["fused", family.title.lower(), backend, *values])
+    label = f"{kind.__name__} ({', '.join([backend, *values])})"
+    return Contender(key, label, family, make(kind, backend=backend, **options), True)
 
 
 def contenders(

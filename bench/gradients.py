@@ -6,6 +6,7 @@ random normal ``g`` sets that cosine exactly, so a run can be given the outcome 
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -14,10 +15,14 @@ from torch import Tensor
 
 from bench.workloads import Workload
 
-OUTCOMES = ("natural", "projected", "unprojected")
+OUTCOMES = ("natural", "projected", "unprojected", "mixed")
 """natural: what training shows (weights in front of a BatchNorm always pass by channel; any other
 matrix passes by layer, by chance, in 2 % of its steps); projected: every row of every matrix is
-tangential; unprojected: every row has a radial part."""
+tangential; unprojected: every row has a radial part; mixed: matrices in turn pass by layer, by
+channel, and not at all."""
+
+VIEWS = {"projected": "channel", "unprojected": "none"}
+"""The outcomes that are the same for every matrix, as the optimizer names them."""
 
 CHANCE = 0.02
 """How often a matrix without BatchNorm passes the layer test. Observed on small GPT-2 and Llama."""
@@ -61,17 +66,22 @@ class Gradients:
         self._by_chance: list[tuple[Tensor, Tensor, float]] = []
         self._passing: list[tuple[Tensor, Tensor, float]] = []
         self._random = random.Random(2)
+        mixed = itertools.cycle(("layer", "channel", "none"))
         for spec, weight, grad in zip(workload.weights, weights, self.tensors, strict=True):
             if grad.dim() <= 1:
                 continue
             by_channel = grad.view(len(grad), -1), weight.view(len(grad), -1)
-            if outcome == "projected" or (outcome == "natural" and spec.scale_invariant):
+            by_layer = grad.view(1, -1), weight.view(1, -1)
+            view = next(mixed) if outcome == "mixed" else VIEWS.get(outcome)
+            if view == "channel" or (outcome == "natural" and spec.scale_invariant):
                 _set_cosine(*by_channel, 0.0)
-            elif outcome == "unprojected":
+            elif view == "layer":
+                # Its rows, random, fail.
+                _set_cosine(*by_layer, 0.0)
+            elif view == "none":
                 _set_cosine(*by_channel, 0.5)
             else:
                 cosine = min(0.9, FAILING_COSINE / math.sqrt(grad.numel()))
-                by_layer = grad.view(1, -1), weight.view(1, -1)
                 _set_cosine(*by_layer, cosine)
                 self._by_chance.append((*by_layer, cosine))
 

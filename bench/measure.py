@@ -4,45 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import statistics
-import time
 
-import torch
-from torch import Tensor
-
-from bench import console, machine
+from bench import machine
 from bench.contenders import FAMILIES, Contender, Family, Skipped
-from bench.gradients import Gradients, make_weights
-from bench.harness import (
-    Kernels,
-    MemoryRate,
-    Sample,
-    best,
-    memory_rate,
-    profile_step,
-    spread,
-    step_bytes,
-    time_step,
-)
+from bench.harness import MemoryRate, best, memory_rate, spread, step_bytes
+from bench.turns import Lane, Settings, measure_batch
 from bench.workloads import Workload, shrink
-
-WARM_UP = 3
-FEWEST_ROUNDS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to measure.
-
-    A contender that would need more than ``budget`` seconds for its rounds gets fewer, and one
-    that has taken twice that stops early.
-    """
-
-    device: torch.device
-    dtype: torch.dtype = torch.float32
-    outcome: str = "natural"
-    rounds: int = 30
-    budget: float = 6.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,49 +54,6 @@ class WorkloadResult:
     rows: list[Row]
 
 
-class Lane:
-    """A contender with parameters of its own, its optimizer and the samples taken so far."""
-
-    def __init__(self, contender: Contender, weights: list[Tensor], grads: list[Tensor]) -> None:
-        """Build the optimizer on copies of ``weights``, with the shared ``grads``."""
-        self.contender = contender
-        parameters = [weight.clone() for weight in weights]
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.requires_grad_().grad = grad
-        self.optimizer = contender.build(parameters)
-        self.samples: list[Sample] = []
-        self.kernels: Kernels | None = None
-        self.rounds = 0
-
-    def warm_up(self, settings: Settings) -> None:
-        """Make the state, compile what compiles late, and find how many rounds are affordable."""
-        start = time.perf_counter()
-        seconds: list[float] = []
-        # At least two: the first may compile kernels.
-        while len(seconds) < 2 or (
-            len(seconds) < WARM_UP and time.perf_counter() - start < settings.budget / 2
-        ):
-            seconds.append(time_step(self.optimizer.step, settings.device).wall)
-        affordable = max(FEWEST_ROUNDS, int(settings.budget / min(seconds)))
-        self.rounds = min(settings.rounds, affordable)
-
-    def release(self) -> None:
-        """Give the parameters and the optimizer's state back; the samples stay."""
-        del self.optimizer
-
-    def due(self, turn: int, turns: int, budget: float) -> bool:
-        """Whether this lane steps in a turn: its rounds are spread evenly over all turns."""
-        spent = sum(sample.wall for sample in self.samples)
-        if spent > 2 * budget and len(self.samples) >= FEWEST_ROUNDS:
-            return False
-        return turn * self.rounds // turns != (turn + 1) * self.rounds // turns
-
-    def median(self, kind: str) -> float | None:
-        """Median of one kind of sample in milliseconds; None where it was not taken."""
-        values = [getattr(sample, kind) for sample in self.samples]
-        return None if None in values else statistics.median(values) * 1e3
-
-
 def pack(members: list[Contender], copy_bytes: int, capacity: float) -> list[list[Contender]]:
     """Divide a family into batches that fit in memory together, each led by the anchor.
 
@@ -147,34 +71,6 @@ def pack(members: list[Contender], copy_bytes: int, capacity: float) -> list[lis
 def most_parameters(family: Family, itemsize: int, capacity: float) -> int:
     """The largest model on which the anchor and one contender fit together (see :func:`pack`)."""
     return int(capacity // (itemsize * (4 + 2 * (1 + family.states))))
-
-
-def measure_batch(
-    workload: Workload, batch: list[Contender], settings: Settings, label: str
-) -> list[Lane]:
-    """Let the contenders of one batch take turns."""
-    weights = make_weights(workload, settings.device, settings.dtype)
-    gradients = Gradients(workload, weights, settings.outcome)
-    lanes = [Lane(contender, weights, gradients.tensors) for contender in batch]
-    with console.progress(label, settings.rounds + len(lanes)) as advance:
-        for lane in lanes:
-            lane.warm_up(settings)
-            advance()
-        turns = max(lane.rounds for lane in lanes)
-        for turn in range(turns):
-            gradients.next_step()
-            gc.collect()
-            gc.disable()  # as timeit does
-            # The order moves on by one each turn, so that nobody always follows the same one.
-            first = turn % len(lanes)
-            for lane in lanes[first:] + lanes[:first]:
-                if lane.due(turn, turns, settings.budget):
-                    lane.samples.append(time_step(lane.optimizer.step, settings.device))
-            gc.enable()
-            advance()
-    for lane in lanes:
-        lane.kernels = profile_step(lane.optimizer.step, settings.device)
-    return lanes
 
 
 def _row(lane: Lane, anchor: Lane, numel: int, settings: Settings, rate: MemoryRate) -> Row:

@@ -30,14 +30,16 @@ STYLE: Any = {
 }
 
 
-def _available(path: Path) -> bool:
+def available(path: Path) -> bool:
+    """Whether there is matplotlib; says so where there is not."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
     console.say(f"  no plot {path.name}: matplotlib is not installed", style="dim")
     return False
 
 
-def _new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``rows`` times ``columns`` panels."""
     import matplotlib
 
     # No display needed.
@@ -51,7 +53,8 @@ def _new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, 
     return figure, list(axes.flat)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to ``path`` and forget it."""
     from matplotlib import pyplot
 
     figure.savefig(path)
@@ -59,9 +62,10 @@ def _save(figure: Figure, path: Path) -> None:
     console.say(f"  plot: {path}", style="dim")
 
 
-def _machine(machine: dict[str, Any]) -> str:
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
-    return f"{where}, torch {machine['torch']}, {machine['date'][:10]}"
+def where(machine: dict[str, Any]) -> str:
+    """The machine in one line."""
+    cpu = f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
+    return f"{machine['gpu'] or cpu}, torch {machine['torch']}, {machine['date'][:10]}"
 
 
 def _colours(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -130,13 +134,13 @@ def step_ratios(report: dict[str, Any], path: Path) -> None:
     workloads = report["workloads"]
     present = {row["family"] for workload in workloads for row in workload["rows"]}
     families = [family for family in FAMILIES if family.name in present]
-    if not families or not _available(path):
+    if not families or not available(path):
         return
-    figure, panels = _new(len(families), 1, 9.5, 1.2 + len(families) * 0.72 * (1 + len(workloads)))
+    figure, panels = new(len(families), 1, 9.5, 1.2 + len(families) * 0.72 * (1 + len(workloads)))
     for axes, family in zip(panels, families, strict=True):
         _ratio_bars(axes, workloads, family)
-    figure.supxlabel(f"left of 1 is faster; {_machine(report['machine'])}", fontsize=8.5)
-    _save(figure, path)
+    figure.supxlabel(f"left of 1 is faster; {where(report['machine'])}", fontsize=8.5)
+    save(figure, path)
 
 
 def _smooth(values: list[float], width: int) -> list[float]:
@@ -146,9 +150,9 @@ def _smooth(values: list[float], width: int) -> list[float]:
 
 def training(task: dict[str, Any], machine: dict[str, Any], path: Path) -> None:
     """Draw a task's training loss, its metric and the optimizer's share of the time."""
-    if not _available(path):
+    if not available(path):
         return
-    figure, (loss, metric, share) = _new(1, 3, 11.5, 3.6)
+    figure, (loss, metric, share) = new(1, 3, 11.5, 3.6)
     width = max(1, task["steps"] // 40)
     colours = _colours(task["runs"])
     for index, run in enumerate(task["runs"]):
@@ -179,5 +183,5 @@ def training(task: dict[str, Any], machine: dict[str, Any], path: Path) -> None:
     share.set_title("time in step(), % of an iteration")
     share.margins(x=0.15)
     figure.suptitle(f"{task['title']} ({task['parameters']:,} parameters)", x=0.01, ha="left")
-    figure.supxlabel(_machine(machine), fontsize=8.5)
-    _save(figure, path)
+    figure.supxlabel(where(machine), fontsize=8.5)
+    save(figure, path)

@@ -11,38 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import console, results
+from bench import console, markdown, results
 from bench.contenders import FAMILIES
 from bench.gpu_check import report as gpu_check
+from bench.price_table import price_block
 
 Report = dict[str, Any]
 Cell = Callable[[dict[str, Any]], str]
 
-NOT_MEASURED = "not measured yet"
 NO_GPU = "not measured yet: no GPU was at hand"
 BLOCK = re.compile(r"(<!-- begin:(?P<name>[\w-]+) -->\n).*?(<!-- end:(?P=name) -->)", re.DOTALL)
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table, its first column left aligned and the rest right."""
-    lines = [header, [":--"] + ["--:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _machine(machine: Report) -> str:
-    cores = f"{machine['threads']} of {machine['cores']} cores"
-    parts = [
-        f"{machine['cpu']} ({machine['cpu_capability']}, {cores})",
-        machine["system"],
-        f"Python {machine['python']}",
-    ]
-    if machine["gpu"]:
-        gpu = f"{machine['gpu']} (driver {machine['gpu_driver']}, CUDA {machine['cuda']})"
-        parts = [gpu, *parts]
-    parts += [f"torch {machine['torch']}", machine["date"]]
-    if machine["commit"]:
-        parts.append(f"commit {machine['commit']}")
-    return "Measured on " + ", ".join(parts) + "."
 
 
 def _milliseconds(value: float) -> str:
@@ -93,13 +71,13 @@ def _grid(
             line.append(cell(found[0]) if found else "-")
         lines.append(line)
     titles = [workload["title"].replace("one tensor of ", "") for workload in report["workloads"]]
-    return _markdown([corner, *titles], lines)
+    return markdown.table([corner, *titles], lines)
 
 
 def step_block(report: Report | None) -> str:
     """Step times: wall and share of the memory rate; on a GPU also kernels, host and launches."""
     if report is None:
-        return NOT_MEASURED
+        return markdown.NOT_MEASURED
     grids = [_grid(report, "ms a step (ratio)", _wall)]
     if report["settings"]["device"] == "cuda":
         grids.append(_grid(report, "kernel ms (ratio)", _kernel))
@@ -108,10 +86,10 @@ def step_block(report: Report | None) -> str:
     settings = report["settings"]
     spreads = [r["spread"] or 0 for w in report["workloads"] for r in w["rows"] if _is_anchor(r)]
     notes = (
-        f"{_machine(report['machine'])} {settings['dtype']}, outcome {settings['outcome']}; "
-        f"medians over up to {settings['rounds']} alternating rounds. Ratios to torch's fused "
-        "AdamW, for SGDP to its fused SGD with momentum; half the interquartile range of these "
-        f"two: at most ±{max(spreads):.0%}."
+        f"{markdown.machine(report['machine'])} {settings['dtype']}, outcome "
+        f"{settings['outcome']}; medians over up to {settings['rounds']} alternating rounds. "
+        "Ratios to torch's fused AdamW, for SGDP to its fused SGD with momentum; half the "
+        f"interquartile range of these two: at most ±{max(spreads):.0%}."
     )
     return "\n\n".join([*grids, notes])
 
@@ -119,7 +97,7 @@ def step_block(report: Report | None) -> str:
 def train_block(report: Report | None) -> str:
     """Training on real data: quality side by side, and the optimizer's share of the time."""
     if report is None:
-        return NOT_MEASURED
+        return markdown.NOT_MEASURED
     tables = []
     for task in report["tasks"]:
         header = [f"{task['title']}, {task['steps']:,} steps", "training loss", task["metric"]]
@@ -137,10 +115,10 @@ def train_block(report: Report | None) -> str:
                     f"{run['optimizer_s'] * 1e3:.2f} ({run['optimizer_share']:.1%})",
                 ]
             )
-        tables.append(_markdown(header, rows))
+        tables.append(markdown.table(header, rows))
     notes = (
-        f"{_machine(report['machine'])} Same seed, same data order, one seed; training loss: mean "
-        "of the last 5 % of steps; times: medians."
+        f"{markdown.machine(report['machine'])} Same seed, same data order, one seed; training "
+        "loss: mean of the last 5 % of steps; times: medians."
     )
     return "\n\n".join([*tables, notes])
 
@@ -150,14 +128,17 @@ def check_block(report: Report | None) -> str:
     if report is None:
         return NO_GPU
     rows = [[cell.replace("|", "\\|") for cell in row] for row in gpu_check.rows(report)]
-    return f"{_markdown(gpu_check.COLUMNS, rows)}\n\n{_machine(report['machine'])}"
+    table = markdown.table(gpu_check.COLUMNS, rows)
+    return f"{table}\n\n{markdown.machine(report['machine'])}"
 
 
 BLOCKS: dict[str, tuple[str, Callable[[Report | None], str]]] = {
     "cpu-step": ("cpu-step.json", step_block),
+    "cpu-price": ("cpu-price.json", price_block),
     "cpu-train": ("cpu-train.json", train_block),
     "gpu-step": ("gpu-step.json", step_block),
     "gpu-check": ("gpu-check.json", check_block),
+    "gpu-price": ("gpu-price.json", price_block),
     "gpu-train": ("gpu-train.json", train_block),
 }
 """Block name: the file it is made from, and how."""

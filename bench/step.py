@@ -8,7 +8,8 @@ from pathlib import Path
 from bench import console, machine, plots, results
 from bench.contenders import FAMILIES, Contender, Skipped
 from bench.harness import MemoryRate
-from bench.measure import Row, Settings, WorkloadResult, measure
+from bench.measure import Row, WorkloadResult, measure
+from bench.turns import Settings
 from bench.workloads import Workload
 
 
