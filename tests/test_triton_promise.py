@@ -27,7 +27,7 @@ EVEN = (
     Shape("even_vector", (64,), "one item, unprojected"),
 )
 UNEVEN = (
-    Shape("uneven_rows", (7, 13), "rows start anywhere"),
+    Shape("uneven_rows", (300, 13), "several items, in which rows start anywhere"),
     Shape("uneven_filters", (4, 3, 3, 3), "the same in channels_last"),
     Shape("uneven_end", (1009,), "starts well and ends within a vector"),
 )
