@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamp_fused import _checks, _triton_tables
+from adamp_fused import _checks, _triton_options, _triton_tables
 from adamp_fused._backend import Groups, Plan, Slot, State
 from adamp_fused._layout import in_layout, row_strides
 
@@ -25,13 +25,6 @@ OPTIONS = (
     *("projection", "capturable", "lr", "betas", "momentum", "dampening", "weight_decay", "eps"),
     *("delta", "wd_ratio", "nesterov", "project_buffer", "maximize"),
 )
-NUM_WARPS = 8
-#: Registers of a thread on CUDA, so that two programs fit on a multiprocessor whatever shapes occur
-#: (ahead of time it takes 111 to 128 for float32, without spills).
-MAX_REGISTERS = 128
-#: How often a helper looks out for its tensor's decision, at something like a microsecond a look.
-#: It need not see it: that only leaves more to the others.
-POLLS = 2000
 
 
 class TritonBackend:
@@ -152,18 +145,19 @@ class _Launch:
         self._moments = MOMENTS[method]
         self._memory = [_Memory(slot, self._moments) for slot in slots]
         self._device, dtype = slots[0].param.device, slots[0].param.dtype
-        self._real = torch.float64 if dtype == torch.float64 else torch.float32
-        # A float64 takes two registers.
-        self._tile = _triton_tables.TILE // (2 if dtype == torch.float64 else 1)
-        self._span = self._tile * _triton_tables.TILES_PER_SPAN
+        self._real = _triton_options.real(dtype)
         self._filled = [i for i, slot in enumerate(slots) if slot.param.numel() > 0]
         filled = [slots[i] for i in self._filled]
-        self._tables = tables = _triton_tables.build(filled, self._moments, self._tile, self._span)
+        tile, span = _triton_options.tile(dtype), _triton_options.span(dtype)
+        tables = _triton_tables.build(filled, self._moments, tile, span)
         for i, aligned in zip(self._filled, tables.aligned, strict=True):
             self._memory[i].aligned = aligned
         self._weights = tables.weights.to(self._device)
         self._programs = tables.programs.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
+        self._compile_options = _triton_options.compile_options(
+            self._adam, dtype, tables.shapes, _triton_options.hardware(self._device)
+        )
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
 
     def refresh(self, groups: Groups, state: State) -> bool:
@@ -203,9 +197,6 @@ class _Launch:
         if on_gpu:
             # The allocator keeps pinned memory until the copy has been made.
             table = table.pin_memory().to(self._device, non_blocking=True)
-        lanes, warp = _wavefronts(self._device)
-        # ROCm knows no such limit.
-        limit = {} if torch.version.hip else {"maxnreg": MAX_REGISTERS}
         with torch.cuda.device(self._device) if on_gpu else contextlib.nullcontext():
             kernels.step_kernel[(len(self._programs),)](
                 self._programs,
@@ -213,20 +204,7 @@ class _Launch:
                 table,
                 self._words,
                 self._scratch,
-                ADAM=self._adam,
-                DTYPE=kernels.TYPES[str(self._slots[0].param.dtype)],
-                SHAPES=self._tables.shapes,
-                TILE=self._tile,
-                SPAN=self._span,
-                POLLS=POLLS if on_gpu else 0,
-                LANES=lanes,
-                WARP=warp,
-                num_warps=NUM_WARPS,
-                num_stages=1,
-                **limit,
-                # Every product rounded, in every version: a row must come out the same wherever in
-                # the kernel it is computed.
-                enable_fp_fusion=False,
+                **self._compile_options,
             )
 
     def _step_table(self, counts: dict[int, float]) -> tuple[Tensor, list[Tensor]]:
@@ -253,14 +231,6 @@ class _Launch:
             fields += (slot.grad.data_ptr(), *numbers[key])
         bits = torch.tensor(floats, dtype=torch.float64).view(torch.int64)
         return torch.cat((torch.tensor(fields), bits)), on_device
-
-
-def _wavefronts(device: torch.device) -> tuple[int, int]:
-    """Threads of a program and of a wavefront where each fences for itself (AMD), else 0 and 1."""
-    if torch.version.hip is None or device.type != "cuda":
-        return 0, 1
-    warp = int(torch.cuda.get_device_properties(device).warp_size)
-    return NUM_WARPS * warp, warp
 
 
 class _Memory:

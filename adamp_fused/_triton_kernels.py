@@ -121,8 +121,10 @@ def step_kernel(
     """One program of a step; SHAPES has a bit for each shape that occurs in ``programs``."""
     REAL: tl.constexpr = scratch.dtype.element_ty
     # Spans hold their sums across tiles, and finishing needs a record for each element: half a tile
-    # leaves as many registers to both as rows have.
+    # leaves as many registers to both as rows have. Of 16-bit elements, half a tile is no 16 bytes
+    # a thread; aligned spans have the registers for a whole one, finishing would spill two.
     HALF: tl.constexpr = TILE // 2
+    ALIGNED_TILE: tl.constexpr = TILE if DTYPE.primitive_bitwidth == 16 else HALF
     at = programs + tl.program_id(0).to(tl.int64) * 3
     index, item, shape = tl.load(at).to(tl.int64), tl.load(at + 1), tl.load(at + 2)
     grad = tl.load(step_table + index * STEP_FIELDS)
@@ -138,7 +140,10 @@ def step_kernel(
                 if (SHAPES >> code) & 1:
                     if shape == code:
                         if code < 2:
-                            sweep_span(w, grad, n, item, scratch, ADAM, DTYPE, HALF, SPAN, code % 2)
+                            sweep_span(
+                                w, grad, n, item, scratch,
+                                ADAM, DTYPE, ALIGNED_TILE if code else HALF, SPAN, code,
+                            )  # fmt: skip
                         else:
                             sweep_rows(
                                 w, grad, n, item, scratch,

@@ -1,0 +1,77 @@
+"""What the Triton kernel is compiled with: the same for a launch and ahead of time."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from adamp_fused import _triton_tables
+
+#: Threads of a program, warps of 32 or of 64: 16 bytes of a tile each, and no more than twice that.
+THREADS = 256
+#: Registers of a thread on CUDA, so that two programs fit on a multiprocessor whatever shapes occur
+#: (ahead of time it takes 111 to 128 for float32, without spills).
+MAX_REGISTERS = 128
+#: How often a helper looks out for its tensor's decision, at something like a microsecond a look.
+#: It need not see it: that only leaves more to the others.
+POLLS = 2000
+
+
+class Hardware(NamedTuple):
+    """What code is made for: "cuda", "hip", or "cpu" for the interpreter; threads of a warp."""
+
+    kind: str
+    warp: int
+
+
+def hardware(device: torch.device) -> Hardware:
+    """What ``device`` needs code for."""
+    if device.type == "cpu":
+        return Hardware("cpu", 1)
+    if torch.version.hip is None:
+        return Hardware("cuda", 32)
+    return Hardware("hip", int(torch.cuda.get_device_properties(device).warp_size))
+
+
+def real(dtype: torch.dtype) -> torch.dtype:
+    """The type of the arithmetic on what is stored as ``dtype``."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def tile(dtype: torch.dtype) -> int:
+    """Elements a program holds at once: a float64 takes two registers."""
+    return _triton_tables.TILE // (2 if dtype == torch.float64 else 1)
+
+
+def span(dtype: torch.dtype) -> int:
+    """Elements of a long row that are one item."""
+    return tile(dtype) * _triton_tables.TILES_PER_SPAN
+
+
+def compile_options(
+    adam: bool, dtype: torch.dtype, shapes: int, target: Hardware
+) -> dict[str, Any]:
+    """Constants of the kernel and options of the compiler, as a launch takes them together."""
+    from adamp_fused._triton_kernels import TYPES  # imports Triton
+
+    # On AMD a wavefront fences for itself, which takes knowing them.
+    amd = target.kind == "hip"
+    # ROCm knows no limit to the registers.
+    limit = {} if amd else {"maxnreg": MAX_REGISTERS}
+    return {
+        "ADAM": adam,
+        "DTYPE": TYPES[str(dtype)],
+        "SHAPES": shapes,
+        "TILE": tile(dtype),
+        "SPAN": span(dtype),
+        "POLLS": 0 if target.kind == "cpu" else POLLS,
+        "LANES": THREADS if amd else 0,
+        "WARP": target.warp if amd else 1,
+        "num_warps": THREADS // target.warp,
+        "num_stages": 1,
+        # Every product rounded, in every version: a row must come out the same wherever in the
+        # kernel it is computed.
+        "enable_fp_fusion": False,
+        **limit,
+    }

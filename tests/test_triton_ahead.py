@@ -1,0 +1,77 @@
+"""The Triton kernel as compiled for GPUs that need not be there: wide accesses and no spills."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adamp_fused import _triton_options
+
+TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
+#: Bytes a thread may spill: float64 AdamP holds twice the registers, and what is left are a few
+#: numbers that every thread has.
+SPILLS = {("float64", True): 40}
+#: On AMD, where the compiler is told no limit: two programs of 4 wavefronts on each of 4 SIMDs.
+REGISTERS = {"cuda": _triton_options.MAX_REGISTERS, "hip": 256}
+WIDEST = 16
+
+
+@cache
+def compiled(target: str, folder: Path) -> list[dict[str, Any]]:
+    """What compiling for the target came to; without the interpreter, and with an empty cache."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TRITON_")}
+    environment |= {"TRITON_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = Path(__file__).with_name("triton_ahead.py")
+    done = subprocess.run(
+        [sys.executable, program, target], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def variants(request: pytest.FixtureRequest, tmp_path_factory: Any) -> list[dict[str, Any]]:
+    """Every variant that is compiled for a target, with the limit on its registers."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    found = compiled(request.param, tmp_path_factory.mktemp("triton"))
+    limit = REGISTERS[request.param.split(":")[0]]
+    return [variant | {"limit": limit} for variant in found]
+
+
+def test_every_variant_compiles(variants: list[dict[str, Any]]) -> None:
+    """Both methods in every type."""
+    dtypes = ("float32", "float64", "bfloat16", "float16")
+    found = {(variant["dtype"], variant["adam"]) for variant in variants}
+    assert found == {(dtype, adam) for dtype in dtypes for adam in (True, False)}
+
+
+def test_no_spills(variants: list[dict[str, Any]]) -> None:
+    """Registers suffice, and two programs fit on a multiprocessor."""
+    for variant in variants:
+        allowed = SPILLS.get((variant["dtype"], variant["adam"]), 0)
+        assert variant["spilled"] <= allowed, variant
+        assert variant["registers"] <= variant["limit"], variant
+
+
+def test_wide_accesses(variants: list[dict[str, Any]]) -> None:
+    """Aligned weights, gradients and moments move 16 bytes at a time, and only others move less.
+
+    Exempt are 16-bit elements that are come back to later, which move 8: their reads of p, m, v and
+    g, and their stores of p and m.
+    """
+    for variant in variants:
+        adam, itemsize = variant["adam"], getattr(torch, variant["dtype"]).itemsize
+        for kind, tensors in (("load", 3 + adam), ("store", 2)):
+            counts = {int(size): count for size, count in variant["widths"][kind].items()}
+            assert counts.pop(WIDEST) >= 3 * tensors, variant
+            if itemsize == 2:
+                assert counts.pop(8) == tensors, variant
+            if variant["model"] == "resnet18":  # It has rows that are not aligned.
+                assert counts.pop(itemsize) > 0, variant
+            assert not counts, variant
