@@ -13,7 +13,7 @@ from bench.gpu_check.process import Ended
 from bench.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Verdict, failed
 from bench.gradients import Gradients, make_weights
 from bench.harness import profile_step
-from bench.measure import Lane
+from bench.turns import Lane
 from bench.workloads import WORKLOADS
 
 # Step values that travel in the launch itself, and (1,000 tensors) values that need a copy.
@@ -26,7 +26,8 @@ def lane(workload: str, key: str, device: torch.device) -> Lane:
     (contender,) = (c for c in contenders(device, [key])[0] if c.key == key)
     chosen = WORKLOADS[workload]()
     weights = make_weights(chosen, device, torch.float32)
-    ready = Lane(contender, weights, Gradients(chosen, weights, "natural").tensors)
+    ready = Lane(contender, weights)
+    ready.follow(Gradients(chosen, weights, "natural").tensors)
     for _ in range(2):
         ready.optimizer.step()
     return ready
