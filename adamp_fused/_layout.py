@@ -41,40 +41,42 @@ def _same_strides(tensor: Tensor, strides: tuple[int, ...]) -> bool:
     )
 
 
+def _copy(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
+    empty = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
+    return empty.copy_(tensor)
+
+
 class Staging:
     """Copies of tensors that are not laid out in rows; a plan that copies the results back."""
 
     def __init__(self) -> None:
-        self._copies: list[tuple[Tensor, Tensor]] = []
+        self._has_copies = False
+        self._results: list[tuple[Tensor, Tensor]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._copies)
+        return self._has_copies
 
     def stage(self, slot: Slot, moments: tuple[str, ...]) -> Slot:
         """``slot`` itself, or one in which copies stand in for what is laid out otherwise."""
         strides = row_strides(slot.param)
         grad = slot.grad
         if grad is not None and not in_layout(grad, strides):
-            grad = torch.empty_strided(
-                grad.shape, strides, dtype=grad.dtype, device=grad.device
-            ).copy_(grad)
-        param = self._copied(slot.param, strides)
-        state = slot.state | {key: self._copied(slot.state[key], strides) for key in moments}
-        if (
-            grad is slot.grad
-            and param is slot.param
-            and all(state[k] is slot.state[k] for k in moments)
-        ):
-            return slot
+            grad = _copy(grad, strides)
+        param = self._copied(slot.param, strides, slot)
+        copied = {key: self._copied(slot.state[key], strides, slot) for key in moments}
+        # The user's own state where it serves, so that a plan notices what is replaced in it.
+        own = all(copied[key] is slot.state[key] for key in moments)
+        state = slot.state if own else slot.state | copied
         return Slot(param, grad, state, slot.group, slot.group_index)
 
-    def _copied(self, tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
+    def _copied(self, tensor: Tensor, strides: tuple[int, ...], slot: Slot) -> Tensor:
         if in_layout(tensor, strides):
             return tensor
-        copy = torch.empty_strided(
-            tensor.shape, strides, dtype=tensor.dtype, device=tensor.device
-        ).copy_(tensor)
-        self._copies.append((tensor, copy))
+        copy = _copy(tensor, strides)
+        self._has_copies = True
+        # What gets no step is not written, so that autograd does not take it for changed.
+        if slot.grad is not None:
+            self._results.append((tensor, copy))
         return copy
 
     def refresh(self, groups: Groups, state: State) -> bool:
@@ -83,5 +85,5 @@ class Staging:
 
     def run(self) -> None:
         """Copy every result back to where it belongs."""
-        for tensor, copy in self._copies:
+        for tensor, copy in self._results:
             tensor.copy_(copy)

@@ -30,6 +30,7 @@ class ProjectedOptimizer(Optimizer):
         _checks.check_options(defaults)
         self._backend_name = backend
         self._plans: list[Plan] = []
+        self._unplanned: list[Tensor] = []
         super().__init__(params, defaults)
 
     @property
@@ -78,7 +79,8 @@ class ProjectedOptimizer(Optimizer):
                 loss = closure()
         groups, state = self.param_groups, self.state
         fresh = [plan.refresh(groups, state) for plan in self._plans]
-        if not fresh or not all(fresh):
+        late = any(param.grad is not None for param in self._unplanned)
+        if late or not fresh or not all(fresh):
             self._plans = self._plan_anew()
         for plan in self._plans:
             plan.run()
@@ -96,6 +98,14 @@ class ProjectedOptimizer(Optimizer):
         for slot in slots:
             self._complete_state(slot)
 
+        # A plan notices late gradients on its own device, and no other.
+        devices = {device for _, device in chosen}
+        self._unplanned = [
+            param
+            for group in self.param_groups
+            for param in group["params"]
+            if param.device not in devices
+        ]
         staging = Staging()
         plans: list[Plan] = []
         for (name, _), device_slots in chosen.items():
@@ -150,7 +160,7 @@ class ProjectedOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore, and fill in what a checkpoint of the official package does not know."""
         super().__setstate__(state)
-        self._plans = []
+        self._plans, self._unplanned = [], []
         for group in self.param_groups:
             for option, default in self.defaults.items():
                 if option != "differentiable":

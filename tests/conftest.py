@@ -21,6 +21,26 @@ from targets import GPU, REQUIRED, TARGETS, Target
 if not GPU:
     emulation.backend.register()
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass  # the tests that need it are skipped
+else:
+    # Generated tests: the same modest number of examples each time, or, asked for by `pytest
+    # --hypothesis-profile=nightly`, many new ones.
+    settings.register_profile(
+        "ci",
+        max_examples=300,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],  # ours are constants
+    )
+    settings.register_profile(
+        "nightly", settings.get_profile("ci"), max_examples=3_000, derandomize=False
+    )
+    settings.load_profile("ci")
+
 
 @dataclass(frozen=True)
 class Kind:

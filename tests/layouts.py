@@ -22,10 +22,16 @@ def transposed(x: Tensor) -> Tensor:
     return x.permute(order).contiguous().permute(order)
 
 
+def shifted(x: Tensor, by: int) -> Tensor:
+    """Strides as they are, `by` elements behind an aligned address."""
+    span = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    storage = x.new_full((by + max(0, span) + 1,), torch.nan)
+    return storage.as_strided(x.shape, x.stride(), by).copy_(x)
+
+
 def misaligned(x: Tensor) -> Tensor:
     """Row by row, one element behind an aligned address: no vector load fits."""
-    storage = x.new_empty(x.numel() + 1)
-    return storage[1:].view(x.shape).copy_(x)
+    return shifted(contiguous(x), 1)
 
 
 def sliced(x: Tensor) -> Tensor:

@@ -96,8 +96,12 @@ class Pair:
         self.p.grad = grad.to(self.p.device)
         oracle, store = ORACLES[self.kind], self.tolerance.store
         step = oracle(self.twin, grad, self.twin_state, store=store, **self.options)
-        assert step.margin > 1.5, f"{self.shape.name}: a cosine too near its bound to judge"
+        self.demand_margin(step)
         self.latest, self.twin, self.twin_state = step, step.p, step.state
+
+    def demand_margin(self, step: Step) -> None:
+        """Refuse a gradient whose outcome is a matter of rounding."""
+        assert step.margin > 1.5, f"{self.shape.name}: a cosine too near its bound to judge"
 
     def check(self, state: dict[str, Any], what: str) -> None:
         """Compare the parameter and its state with the twin's."""
@@ -109,18 +113,23 @@ class Pair:
             assert view == self.latest.view, f"{what}: view {view}, want {self.latest.view}"
 
 
+def step_and_check(optimizer: Any, pairs: list[Pair], outcomes: list[int], what: str) -> None:
+    """One step with a gradient for each pair, which leads to its outcome; compare every pair."""
+    for pair, outcome in zip(pairs, outcomes, strict=True):
+        pair.advance(outcome, optimizer.state.get(pair.p, {}))
+    optimizer.step()
+    for pair in pairs:
+        pair.check(optimizer.state[pair.p], what)
+
+
 def run(optimizer: Any, pairs: list[Pair], script: tuple[int, ...]) -> None:
     """Step the optimizer through the script, comparing every pair after every step.
 
     Each pair starts at another place of the script, so that one step has tensors of all outcomes.
     """
     for number in range(len(script)):
-        for index, pair in enumerate(pairs):
-            outcome = script[(number + index) % len(script)]
-            pair.advance(outcome, optimizer.state.get(pair.p, {}))
-        optimizer.step()
-        for pair in pairs:
-            pair.check(optimizer.state[pair.p], f"step {number + 1}")
+        outcomes = [script[(number + index) % len(script)] for index in range(len(pairs))]
+        step_and_check(optimizer, pairs, outcomes, f"step {number + 1}")
 
 
 def pairs_of(

@@ -94,6 +94,18 @@ def test_devices_together(kind: Kind) -> None:
     torch.testing.assert_close(params[0], params[1].cpu())
 
 
+@pytest.mark.filterwarnings("ignore:adamp_fused steps parameters on 'meta'")
+def test_second_device_gets_gradients_late(kind: Kind) -> None:
+    """Parameters of a device on which none had a gradient at first are stepped all the same."""
+    params = [weights(*shapes("odd")), Parameter(torch.ones(3, 4, device="meta"))]
+    optimizer = kind.make(params)
+    params[0].grad = params[0].detach().sin()
+    optimizer.step()
+    params[1].grad = torch.ones_like(params[1])
+    optimizer.step()
+    assert params[1] in optimizer.state and params[1]._version > 0
+
+
 def test_targets_name_backends() -> None:
     """Every entry of the list of targets names a backend that exists, and none is forgotten."""
     assert {target.name for target in TARGETS} <= set(BACKENDS)

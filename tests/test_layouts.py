@@ -8,7 +8,7 @@ import torch
 
 from cases import DECAY, STATE_KEYS, Shape
 from conftest import Kind
-from layouts import LAYOUTS, channels_last, contiguous, negated
+from layouts import LAYOUTS, channels_last, contiguous, negated, sliced, transposed
 from parity import Pair, run, weights
 from targets import Target
 
@@ -82,6 +82,31 @@ def test_state(backend: Target, kind: Kind, state_layout: Any) -> None:
         state = optimizer.state[pair.p]
         state |= {key: state_layout(state[key]) for key in STATE_KEYS[kind.name]}
     run(optimizer, pairs, backend.script[2:])
+
+
+def test_state_replaced_after_another_gradient_layout(backend: Target, kind: Kind) -> None:
+    """A step on a copy of the gradient leaves a plan; it notices state that is replaced then."""
+    optimizer, pairs = laid_out(kind, backend, contiguous)
+    for grad_layout, outcome in zip((sliced, contiguous), backend.script, strict=False):
+        for pair in pairs:
+            pair.grad_layout = grad_layout
+        run(optimizer, pairs, (outcome,))
+        for pair in pairs:
+            state = optimizer.state[pair.p]
+            state |= {key: state[key].clone() for key in STATE_KEYS[kind.name]}
+
+
+def test_weights_without_gradient(backend: Target, kind: Kind) -> None:
+    """Weights that are stepped on a copy are not written where they have no gradient."""
+    optimizer, pairs = laid_out(kind, backend, contiguous, transposed)
+    run(optimizer, pairs, backend.script[:1])
+    active, passive = pairs[:1], pairs[1:]
+    for pair in passive:
+        pair.p.grad = None
+    before = [(pair.p.detach().clone(), pair.p._version) for pair in passive]
+    run(optimizer, active, backend.script[1:2])
+    for pair, (values, version) in zip(passive, before, strict=True):
+        assert torch.equal(pair.p, values) and pair.p._version == version
 
 
 def test_weights_layout_changes_between_steps(backend: Target, kind: Kind) -> None:

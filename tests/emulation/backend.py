@@ -35,11 +35,19 @@ class EmulatedBackend(NativeBackend):
             self._extension = build.extension()
         return super().unavailable(device, capturable)
 
-    def set_device(self, seed: int, blocks: int, resident: int) -> None:
+    def set_device(self, seed: int = 0, blocks: int = 4, resident: int = 1) -> None:
         """Say how the next launches are scheduled: blocks at most, and how many run at a time."""
+        self._library().emulation_set_device(ctypes.c_uint64(seed), blocks, resident)
+
+    def staged_copies(self) -> int:
+        """How many steps so far had more values than a launch carries."""
+        count = self._library().emulation_staged_copies
+        count.restype = ctypes.c_int64
+        return int(count())
+
+    def _library(self) -> ctypes.CDLL:
         assert self._extension is not None
-        library = ctypes.CDLL(self._extension.__file__)
-        library.emulation_set_device(ctypes.c_uint64(seed), blocks, resident)
+        return ctypes.CDLL(self._extension.__file__)
 
 
 @dataclass(frozen=True)

@@ -22,3 +22,8 @@ extern "C" __attribute__((visibility("default"))) void emulation_set_device(uint
   emulation::device().schedule.seed = seed;
   emulation::device().schedule.resident = resident;
 }
+
+// For ctypes: how often the values of a step came by a copy, not in the launch.
+extern "C" __attribute__((visibility("default"))) int64_t emulation_staged_copies() {
+  return emulation::device().staged_copies;
+}

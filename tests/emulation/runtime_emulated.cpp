@@ -78,6 +78,7 @@ void free_staging_ring(StagingRing* ring) { delete ring; }
 void* next_staging_buffer(StagingRing* ring) { return ring->next(); }
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
   emulation::stream.push_back({to, ring->current(), bytes});
+  ++device().staged_copies;
 }
 
 int resident_blocks(Method, TypeSet) { return device().blocks; }

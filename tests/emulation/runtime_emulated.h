@@ -7,8 +7,9 @@
 namespace emulation {
 
 struct Device {
-  int blocks = 4;     // of a launch, at most
-  Schedule schedule;  // of the next launch; each launch takes the next seed
+  int blocks = 4;             // of a launch, at most
+  Schedule schedule;          // of the next launch; each launch takes the next seed
+  int64_t staged_copies = 0;  // of values too many for a launch, since the start
 };
 Device& device();
 
