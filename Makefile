@@ -18,19 +18,24 @@ CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -n
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test lint format clean
+.PHONY: bench test real-build lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench   measure the step and train on real data (ARGS='step --help' for more)"
 	@echo "make test    run the test suite"
 	@echo "make lint    lint, format and type checks"
+	@echo "make real-build   compile the CUDA kernels without a GPU and check their machine code"
 
 bench: $(STAMPS)/built
 	PYTHONPATH=. $(RUN) -m bench $(ARGS)
 
 test: $(STAMPS)/built
 	$(RUN) -m pytest $(ARGS)
+
+# In an environment of its own, kept in ~/.cache.
+real-build:
+	PYTHONPATH=tests $(PYTHON) -m real_build $(ARGS)
 
 lint: $(STAMPS)/packages
 	$(RUN) -m ruff check .
