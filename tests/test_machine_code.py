@@ -82,6 +82,15 @@ def test_unknown_kernel() -> None:
     assert any("_Z1b" in fault and "launch_probe.cpp" in fault for fault in faults)
 
 
+def test_too_large_a_block() -> None:
+    """A kernel that could not be launched is a fault."""
+    large = [dataclasses.replace(LAUNCHES[0], shared=160 * 1024), LAUNCHES[1]]
+    _, faults = table.examine(large, RESOURCES, SASS)
+    assert [fault for fault in faults if "no multiprocessor has room" in fault] == [
+        "first, sm_120: no multiprocessor has room for a block"
+    ]
+
+
 @pytest.mark.parametrize(
     ("found", "visits", "word"),
     [

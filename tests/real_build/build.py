@@ -51,7 +51,7 @@ def find_nvcc() -> Path:
     nvcc = Path(on_path) if on_path else Path(home or "/usr/local/cuda") / "bin" / "nvcc"
     if not nvcc.exists():
         sys.exit(
-            f"no CUDA compiler ({nvcc}; nvcc is not on PATH): install the CUDA toolkit 13.0, which "
+            f"no CUDA compiler ({nvcc} does not exist): install the CUDA toolkit 13.0, which "
             "needs no GPU, and put its bin folder on PATH or set CUDA_HOME"
         )
     return nvcc

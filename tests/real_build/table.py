@@ -111,7 +111,9 @@ def examine(launches: Iterable[Launch], resources: str, sass: str) -> tuple[list
         visits = machine_code.accesses(code[arch, symbol])
         rows.append(row(launch, arch, found, visits))
         wrong += faults(f"{launch.name}, {arch}", found, visits)
-    return sorted(rows, key=lambda row: (row.kernel, int(row.arch[3:]))), wrong
+        if rows[-1].blocks == 0:
+            wrong.append(f"{launch.name}, {arch}: no multiprocessor has room for a block")
+    return sorted(rows, key=lambda row: (row.kernel, int(row.arch[3:]))), sorted(wrong)
 
 
 def compare(now: Iterable[Row], before: Iterable[Row]) -> tuple[list[str], list[str]]:
