@@ -49,11 +49,16 @@ int cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const vo
 }
 
 int main() {
-  for (const adamp::Method method : {adamp::Method::kAdamP, adamp::Method::kSGDP}) {
-    for (const bool float_only : {true, false}) {
-      adamp::resident_blocks(method, float_only);
-      std::printf("%s, %s\t%s\n", method == adamp::Method::kAdamP ? "AdamP" : "SGDP",
-                  float_only ? "float32" : "all types", asked.c_str());
+  const std::map<adamp::Method, const char*> methods = {{adamp::Method::kAdamP, "AdamP"},
+                                                        {adamp::Method::kSGDP, "SGDP"}};
+  const std::map<adamp::TypeSet, const char*> type_sets = {
+      {adamp::TypeSet::kFloat32, "float32"},
+      {adamp::TypeSet::kNarrow, "16 and 32 bits"},
+      {adamp::TypeSet::kAll, "all types"}};
+  for (const auto& [method, method_name] : methods) {
+    for (const auto& [types, types_name] : type_sets) {
+      adamp::resident_blocks(method, types);
+      std::printf("%s, %s\t%s\n", method_name, types_name, asked.c_str());
     }
   }
 }
