@@ -19,20 +19,25 @@ CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -n
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test gpu-check lint format clean
+.PHONY: bench test real-build gpu-check lint format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make bench   measure the step and train on real data (ARGS='step --help' for more)"
-	@echo "make test    run the test suite"
+	@echo "make bench       measure the step and train on real data (ARGS='step --help' for more)"
+	@echo "make test        run the test suite"
+	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
-	@echo "make lint    lint, format and type checks"
+	@echo "make lint        lint, format and type checks"
 
 bench: $(STAMPS)/built
 	PYTHONPATH=. $(RUN) -m bench $(ARGS)
 
 test: $(STAMPS)/built
 	$(RUN) -m pytest $(ARGS)
+
+# In an environment of its own, kept in ~/.cache.
+real-build:
+	PYTHONPATH=tests $(PYTHON) -m real_build $(ARGS)
 
 # Builds by itself, for the GPU at hand.
 gpu-check: $(STAMPS)/packages
