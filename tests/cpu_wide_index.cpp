@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <string>
 
-#include "../csrc/cpu/row_loops.h"
+#include "../csrc/cpu/tensor_work.h"
 #include "../csrc/cuda/kernel_args.h"
 
 namespace adamp {
@@ -26,13 +26,20 @@ std::string wrong;
 int64_t element_size;
 RowSums<double> sums_of_rows;  // what every row adds up to
 
-void note(std::vector<Run>& runs, const Span& span, int64_t rows) {
-  const int64_t at = static_cast<char*>(span.param) - base(0);
-  const void* const arrays[] = {span.grad, span.moment1, span.moment2};
+void note(std::vector<Run>& runs, const Block& block) {
+  const int64_t at = static_cast<char*>(block.param) - base(0);
+  const void* const arrays[] = {block.grad, block.moment1, block.moment2};
   for (int64_t i = 0; i < 3; ++i) {
     if (arrays[i] != base(i + 1) + at) wrong = "p, g, m and v at different offsets";
   }
-  runs.push_back({at, at + rows * span.count * element_size});
+  runs.push_back({at, at + block.numel() * element_size});
+}
+
+void note_behind(const Behind& behind) {
+  for (int64_t row = 0; row < behind.block.rows; ++row) {
+    if (!behind.rows[row].active) wrong = "a row is not updated";
+  }
+  note(applied, behind.block);
 }
 
 // Whether the runs cover `bytes` bytes, each once.
@@ -105,7 +112,8 @@ void check_all() {
   struct Size {
     int64_t elements, rows;
   };
-  const Size sizes[] = {{16384, 16384},
+  const Size sizes[] = {{kSmallItem, kSmallItem},
+                        {kLargeItem, kSmallItem},
                         {tile_elements(DType::kFloat32), max_rows(DType::kFloat32)},
                         {tile_elements(DType::kFloat64), max_rows(DType::kFloat64)}};
   for (const Size& size : sizes) {
@@ -114,7 +122,7 @@ void check_all() {
     }
   }
   // More rows than 2^32; in items of 128 rows their list alone would be gigabytes.
-  if (wrong.empty()) check_items(kElements + 1, 1, sizes[0].elements, sizes[0].rows);
+  if (wrong.empty()) check_items(kElements + 1, 1, kSmallItem, kSmallItem);
   constexpr auto kF32 = DType::kFloat32;
   const auto step = [](auto... arguments) {
     if (wrong.empty()) check_step(arguments...);
@@ -139,16 +147,15 @@ void check_all() {
 
 RowLoops row_loops(Method, DType) {
   RowLoops loops = {};
-  loops.accumulate = [](const Span& span, int64_t rows, const ScalarPair&, Accumulate,
-                        RowUpdate<double>, RowSums<double>* sums, float*) {
-    note(accumulated, span, rows);
-    for (int64_t i = 0; sums != nullptr && i < rows; ++i) sums[i] = sums_of_rows;
+  loops.accumulate = [](const Block& block, const ScalarPair&, Accumulate, RowUpdate<double>,
+                        RowSums<double>* sums, void*, const Behind* behind) {
+    note(accumulated, block);
+    for (int64_t i = 0; sums != nullptr && i < block.rows; ++i) sums[i] = sums_of_rows;
+    if (behind != nullptr) note_behind(*behind);
   };
-  loops.apply_kept = [](const Span& span, const ScalarPair&, RowUpdate<double>, const float*) {
-    note(applied, span, 1);
-  };
-  loops.apply = [](const Span& span, const ScalarPair&, RowUpdate<double>,
-                   const RowUpdate<double>*) { note(applied, span, 1); };
+  loops.apply_kept = [](const Behind& behind, const ScalarPair&) { note_behind(behind); };
+  loops.apply = [](const Block& block, const ScalarPair&, RowUpdate<double>,
+                   const RowUpdate<double>*) { note(applied, block); };
   return loops;
 }
 

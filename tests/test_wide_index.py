@@ -19,7 +19,7 @@ VARIANT = build.Variant("cpu", (), ("-O1", "-g1"))
 )
 def test_every_element_once() -> None:
     """Tensors of 3 * 2^31 elements are walked once, at the right addresses."""
-    sources = ("tests/cpu_wide_index.cpp", "csrc/cpu/executor.cpp")
+    sources = ("tests/cpu_wide_index.cpp", "csrc/cpu/executor.cpp", "csrc/cpu/tensor_work.cpp")
     program = build.link(build.compile_all(sources, VARIANT), VARIANT, "cpu_wide_index")
     done = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -143,8 +143,8 @@ class CpuExecutor : public Executor {
   std::vector<std::atomic<int64_t>> arrived_;  // items of each tensor
   std::vector<Item> items_;
   std::vector<int64_t> batches_;  // where each begins, and the end
-  std::vector<Slot> slots_;
-  std::vector<RowRecord> records_;
+  std::vector<TensorWork::Slot> slots_;
+  std::vector<TensorWork::RowRecord> records_;
   std::vector<ScalarPair> scalars_;
   int64_t elements_ = 0;
   Team team_;

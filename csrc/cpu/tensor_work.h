@@ -16,20 +16,19 @@ constexpr int64_t kSmallItem = 16384, kLargeItem = 65536;
 // By the tensor alone: sums are added up by items, and must not depend on the number of threads.
 int64_t item_size_of(const TensorInfo& info);
 
-// Left by each item.
-struct Slot {
-  RowSums<double> sums;
-  int64_t failed_rows, pending_rows;
-};
-
-// Left by each row, for finishing.
-struct RowRecord {
-  double pp, pu;
-  bool updated;
-};
-
 class TensorWork {
  public:
+  // Left by each item.
+  struct Slot {
+    RowSums<double> sums;
+    int64_t failed_rows, pending_rows;
+  };
+  // Left by each row, for finishing.
+  struct RowRecord {
+    double pp, pu;
+    bool updated;
+  };
+
   TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots,
              RowRecord* records);
 
