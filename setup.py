@@ -86,8 +86,7 @@ def extension(cuda: bool) -> dict[str, object]:
     # ninja from the environment that runs this, whether or not that is activated.
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
     sources = [
-        "csrc/bindings.cpp",
-        "csrc/plan.cpp",
+        *map(str, sorted(Path("csrc").glob("*.cpp"))),
         *map(str, sorted(Path("csrc/cpu").glob("*.cpp"))),
     ]
     macros = [("ADAMP_FUSED_TORCH_VERSION", f'"{torch.__version__}"')]

@@ -1,42 +1,14 @@
 // The plan object that Python holds: the last place that sees tensors.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <pybind11/pybind11.h>
-
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "step_args.h"
+#include "entry.h"
+#include "group_options.h"
 
 namespace adamp {
-
-// A Python tensor that the plan relies on, and where its data was when the plan was made.
-struct Watched {
-  PyObject* key = nullptr;  // in the state's dictionary
-  pybind11::object object;  // null: there is none
-  at::Tensor tensor;
-  const void* data = nullptr;
-  const void* storage = nullptr;
-
-  explicit Watched(pybind11::handle handle, PyObject* key = nullptr);
-  Watched() = default;
-  bool moved() const;
-  void prefetch() const;
-};
-
-// One parameter of the plan.
-struct Entry {
-  Watched param, moment1, moment2, step, view;
-  at::Tensor grad;  // this step's; undefined where there is none
-  std::vector<int64_t> sizes, strides;
-  pybind11::dict state;
-  int32_t group;
-
-  bool same_state() const;
-  void prefetch() const;
-};
 
 // Keeps what does not change between steps (shapes, addresses, work items) and notices when it
 // does.
@@ -54,17 +26,15 @@ class Plan {
   void run();
 
  private:
-  bool same_state(const pybind11::dict& state) const;
-  bool read_lr(PyObject* group, Hyper& h) const;
+  bool same_params(const pybind11::dict& state) const;
   bool read_options(const pybind11::list& groups);
-  bool read_grads(const pybind11::list& groups);
-  void count_steps();
+  bool refresh_entries(const pybind11::list& groups);
+  int32_t hyper_index_of(int32_t group, double count);
 
-  Method method_;
+  OptionReader options_;
   std::vector<Entry> entries_;
   bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
   at::Device device_ = at::kCPU;
-  bool lr_on_device_ = false;
   std::unique_ptr<Executor> executor_;
 
   // What refresh() compares with: every parameter of every group (entry or -1), and the state's

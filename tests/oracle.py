@@ -15,8 +15,6 @@ from typing import Any
 from torch import Tensor
 
 NONE, CHANNEL, LAYER = 0, 1, 2
-# A few roundings of float32: how exactly a moment is known before it is stored.
-NUDGE = 2**-21
 FORCED = {"off": NONE, "channel": CHANNEL, "layer": LAYER}
 
 
@@ -32,9 +30,6 @@ class Step:
             where no test was made.
         raw: the first moment before SGDP projects it, when the projection may cancel nearly all of
             it; equal to the moment otherwise.
-        unsure: how far each weight may be off where a moment lies in the middle between two values
-            that its storage knows: arithmetic in float32 may come to either. 0 nearly everywhere;
-            in float16, whose small second moments have few digits, sometimes many units.
     """
 
     p: Tensor
@@ -42,7 +37,6 @@ class Step:
     view: int
     margin: float
     raw: Tensor
-    unsure: Tensor | float = 0.0
 
 
 def rows(x: Tensor, view: int) -> Tensor:
@@ -114,25 +108,14 @@ def adamp_step(
     p, g = p.double(), -grad.double() if maximize else grad.double()
     beta1, beta2 = betas
     t = int(state.get("step", 0)) + 1
-    exact_m = beta1 * state.get("exp_avg", 0 * p).double() + (1 - beta1) * g
-    exact_v = beta2 * state.get("exp_avg_sq", 0 * p).double() + (1 - beta2) * g * g
-
-    def perturb(m: Tensor, v: Tensor) -> Tensor:
-        numerator = beta1 * m + (1 - beta1) * g if nesterov else m
-        return numerator / (v.sqrt() / math.sqrt(1 - beta2**t) + eps)
-
-    m, v = store(exact_m), store(exact_v)
-    u = perturb(m, v)
-    unsure: Tensor | float = 0.0
-    if store is not exact:
-        larger, smaller = (
-            perturb(store(exact_m * by), store(exact_v / by)) for by in (1 + NUDGE, 1 / (1 + NUDGE))
-        )
-        unsure = lr / (1 - beta1**t) * (larger - smaller)
+    m = store(beta1 * state.get("exp_avg", 0 * p).double() + (1 - beta1) * g)
+    v = store(beta2 * state.get("exp_avg_sq", 0 * p).double() + (1 - beta2) * g * g)
+    numerator = beta1 * m + (1 - beta1) * g if nesterov else m
+    u = numerator / (v.sqrt() / math.sqrt(1 - beta2**t) + eps)
     view, margin = choose(p, g, projection, delta, eps)
     decay = lr * weight_decay * (1 if view == NONE else wd_ratio)
     p_new = (1 - decay) * p - lr / (1 - beta1**t) * project(u, p, view, eps)
-    return Step(p_new, {"step": t, "exp_avg": m, "exp_avg_sq": v}, view, margin, m, unsure)
+    return Step(p_new, {"step": t, "exp_avg": m, "exp_avg_sq": v}, view, margin, m)
 
 
 def sgdp_step(

@@ -5,7 +5,6 @@ A failure prints the smallest case found; pasted as `@example(case=Case(...))` i
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from conftest import Kind
 from emulation.backend import EmulatedBackend
 from layouts import LAYOUTS, shifted
 from oracle import Step
-from parity import ORACLES, Pair, step_and_check, weights
+from parity import Pair, step_and_check, weights
 from strategies import Case, Drawn, Memory, cases
 from targets import TARGETS, Target
 
@@ -54,27 +53,10 @@ class Generated(Pair):
         """Lay out the gradient, and once there is one, the state."""
         if self.drawn.moments and self.steps == 1:
             state |= {k: lay_out(state[k], self.drawn.moments) for k in STATE_KEYS[self.kind]}
-        moments = {k: state[k].detach().double().cpu() for k in STATE_KEYS[self.kind] if state}
-        self.before = self.p.detach().double().cpu(), self.twin_state | moments
         super().advance(outcome, state)
         grads = self.drawn.grads
         self.p.grad = lay_out(self.p.grad, grads[self.steps % len(grads)])
         self.steps += 1
-
-    def check(self, state: dict[str, Any], what: str) -> None:
-        """Compare; in 16 bits, where the last bit of a moment is seen in the update, to its own.
-
-        A moment's last bit is a matter of rounding, and its share in u has no bound: half of the
-        smallest second moment may be 0. The moments themselves are compared as everywhere.
-        """
-        if self.exact_restart and self.kind == "AdamP":
-            twin, twin_state = self.before
-            stored = iter([state[key].detach().double().cpu() for key in STATE_KEYS[self.kind]])
-            step = ORACLES[self.kind](
-                twin, self.p.grad.cpu(), twin_state, store=lambda _: next(stored), **self.options
-            )
-            self.latest = replace(self.latest, p=step.p)
-        super().check(state, what)
 
 
 def build(case: Case, backend: Target) -> tuple[Any, list[Generated]]:

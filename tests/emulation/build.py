@@ -29,6 +29,7 @@ MACHINE = tuple(
     f"tests/emulation/{name}.cpp"
     for name in ("context", "fibers", "memory", "races", "races_hooks")
 )
+BINDING = tuple(f"csrc/{name}.cpp" for name in ("bindings", "plan", "entry", "group_options"))
 DRIVER = tuple(
     f"tests/emulation/{name}.cpp" for name in ("driver", "world", "gradients", "wide_index")
 )
@@ -209,7 +210,7 @@ def extension() -> ModuleType:
     ]
     own = (*HOST, "tests/emulation/module_parts.cpp")
     objects = [
-        *compile_all(("csrc/plan.cpp", "csrc/bindings.cpp"), MODULE, tuple(flags)),
+        *compile_all(BINDING, MODULE, tuple(flags)),
         *compile_all((KERNEL, *own), MODULE),
         *compile_all(MACHINE, MODULE, ("-O2",)),
     ]

@@ -1,0 +1,94 @@
+#include "group_options.h"
+
+#include <torch/csrc/autograd/python_variable.h>
+
+#include <cmath>
+
+#include "names.h"
+
+namespace adamp {
+namespace {
+
+// A number of a parameter group; false (and no Python error) if it is none or below `least`.
+bool read_number(PyObject* group, PyObject* key, double& value, double least = 0) {
+  PyObject* object = PyDict_GetItem(group, key);
+  if (object == nullptr) return false;
+  if (THPVariable_Check(object)) {
+    const at::Tensor& tensor = THPVariable_Unpack(object);
+    if (tensor.numel() != 1) return false;
+    value = tensor.item<double>();
+  } else {
+    value = PyFloat_AsDouble(object);
+    if (value == -1 && PyErr_Occurred()) {
+      PyErr_Clear();
+      return false;
+    }
+  }
+  return value >= least;
+}
+
+bool read_flag(PyObject* group, PyObject* key, int32_t& value) {
+  PyObject* object = PyDict_GetItem(group, key);
+  value = object != nullptr && PyObject_IsTrue(object) == 1;
+  return object != nullptr;
+}
+
+bool read_betas(PyObject* group, Hyper& h) {
+  PyObject* betas = PyDict_GetItem(group, names().betas);
+  if (betas == nullptr) return false;
+  PyObject* pair = PySequence_Fast(betas, "");
+  bool ok = pair != nullptr && PySequence_Fast_GET_SIZE(pair) == 2;
+  if (ok) {
+    h.decay1 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 0));
+    h.decay2 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 1));
+    ok = !PyErr_Occurred() && h.decay1 >= 0 && h.decay1 < 1 && h.decay2 >= 0 && h.decay2 < 1;
+  }
+  Py_XDECREF(pair);
+  PyErr_Clear();
+  h.gain1 = 1 - h.decay1;
+  h.gain2 = 1 - h.decay2;
+  return ok;
+}
+
+bool read_momentum(PyObject* group, Hyper& h) {
+  double dampening = 0;
+  if (!read_number(group, names().momentum, h.decay1) || h.decay1 >= 1 ||
+      !read_number(group, names().dampening, dampening, -HUGE_VAL) ||
+      !read_flag(group, names().project_buffer, h.project_buffer)) {
+    return false;
+  }
+  h.gain1 = 1 - dampening;
+  h.decay_gain = 1 / (1 - h.decay1);
+  return true;
+}
+
+}  // namespace
+
+bool OptionReader::read_lr(PyObject* group, Hyper& h) const {
+  PyObject* object = PyDict_GetItem(group, names().lr);
+  if (lr_device && object != nullptr && THPVariable_Check(object)) {
+    const at::Tensor& lr = THPVariable_Unpack(object);
+    if (lr.device() == *lr_device && lr.scalar_type() == at::kFloat && lr.numel() == 1) {
+      h.device_lr = lr.const_data_ptr<float>();
+      return true;
+    }
+  }
+  return read_number(group, names().lr, h.lr);
+}
+
+bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
+  const Names& n = names();
+  h = {};
+  h.decay_gain = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
+  int32_t capturable = 0;
+  PyObject* const now = PyDict_GetItem(group, n.projection);
+  return now != nullptr && PyObject_RichCompareBool(now, projection, Py_EQ) == 1 &&
+         read_lr(group, h) && read_number(group, n.eps, h.eps) &&
+         read_number(group, n.weight_decay, h.weight_decay) &&
+         read_number(group, n.delta, h.delta) && read_number(group, n.wd_ratio, h.wd_ratio) &&
+         read_flag(group, n.nesterov, h.nesterov) && read_flag(group, n.maximize, h.maximize) &&
+         read_flag(group, n.capturable, capturable) && capturable == 0 &&
+         (method == Method::kAdamP ? read_betas(group, h) : read_momentum(group, h));
+}
+
+}  // namespace adamp
