@@ -18,14 +18,17 @@ struct TensorSpec {
   int64_t rows, cols;
   DType dtype = DType::kFloat32;
   Projection projection = Projection::kAuto;
-  int offset = 0;       // of weight and moments, in elements from a boundary
-  int grad_offset = 0;  // of the gradient
-  int no_grad_in = -1;  // a step in which it has no gradient; -2: in none
+  int offset = 0;                              // of weight and moments, in elements from a boundary
+  int grad_offset = 0;                         // of the gradient
+  int no_grad_in = -1;                         // a step in which it has no gradient
+  int nan_in = -1;                             // a step in which its gradient has a NaN
+  int moment1_offset = 0, moment2_offset = 0;  // beyond `offset`
 };
 
 struct Options {
   double lr = 1e-2, weight_decay = 0.1;
   bool nesterov = false, maximize = false, project_buffer = true, lr_on_device = false;
+  double eps = 1e-8;
 };
 
 struct Case {
@@ -35,7 +38,8 @@ struct Case {
   std::vector<TensorSpec> tensors;
   int steps = 4;
   int weight = 1;           // how often it is tried, against the others
-  bool own_hypers = false;  // one for each tensor
+  bool own_hypers = false;  // one for each tensor, in every other step
+  int idle_in = -1;         // a step in which no tensor has a gradient
 };
 
 inline const std::vector<Case>& cases() {
@@ -50,10 +54,17 @@ inline const std::vector<Case>& cases() {
     const std::vector<TensorSpec> large = {{30, 401}, {2, 5700}, {1, 6001}, {300, 3}};
     all.push_back({"few_large", kAdamP, {}, large, 6, 4});
     all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
-    all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2});
+    all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2, true});
     all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
     // Finish tickets that cover several items, and more than one of them.
     all.push_back({"many_items", kAdamP, {}, {{2300, 2}, {5, 7}}, 4, 6});
+    // Norms on either side of eps.
+    const std::vector<TensorSpec> short_rows = {{30, 401}, {9, 31}, {12, 1}};
+    all.push_back(
+        {"large_eps", kAdamP, {1e-2, 0.1, false, false, true, false, 0.3}, short_rows, 6});
+    // Partial sums, and pieces of rows, of more than one round of a block.
+    all.push_back({"many_sums", kAdamP, {}, {{2, 3}, {2, 3}, {2, 3}, {49280, 1}}, 2});
+    all.push_back({"many_split_rows", kAdamP, {}, {{65, 2817, kDouble}}, 2});
     // Shrinks by more than half: what has been done cannot be undone, so nothing is done early.
     all.push_back({"large_decay", kAdamP, {1e-2, 60}, large, 3});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
@@ -73,7 +84,10 @@ inline const std::vector<Case>& cases() {
       const std::vector<TensorSpec> tensors = {{2, tile + 9, dtype}, {tile / 100, 211, dtype},
                                                {9, 31, dtype},       {1, 77, dtype, kOff},
                                                {1, tile, dtype},     {3, 50}};
-      all.push_back({name, kAdamP, {}, tensors, 4});
+      Options options;
+      if (dtype == kHalf)
+        options.eps = 1e-3;  // its second moments are zero where gradients are short
+      all.push_back({name, kAdamP, options, tensors, 4});
       all.push_back({name + "_sgdp", kSGDP, {}, tensors, 4});
     }
     for (const Projection fixed : {kChannel, kLayer, kOff}) {
@@ -101,11 +115,13 @@ inline const std::vector<Case>& cases() {
                    {{30, 401, kFloat, kAuto, 1, 1},
                     {9, 33, kFloat, kAuto, 3, 3},
                     {40, 150, kFloat, kAuto, 0, 1},
-                    {2, 3, kFloat, kAuto, 3, 3}},
+                    {2, 3, kFloat, kAuto, 3, 3},
+                    {9, 33, kFloat, kAuto, 0, 0, -1, -1, 1},
+                    {9, 33, kFloat, kAuto, 0, 0, -1, -1, 0, 2}},
                    3});
     all.push_back({"misaligned_half",
                    kAdamP,
-                   {},
+                   {1e-2, 0.1, false, false, true, false, 1e-3},
                    {{2, 5701, kBrain, kAuto, 5, 5},
                     {7, 9, kHalf, kAuto, 1, 0},
                     {30, 211, kHalf, kAuto, 7, 7}},
@@ -119,9 +135,22 @@ inline const std::vector<Case>& cases() {
                     {4, 0},
                     {0, 5},
                     {20, 20}},
+                   5,
+                   1,
+                   false,
+                   3});
+    all.push_back({"nothing", kAdamP, {}, {{4, 0}, {0, 5}}, 2});
+    // A NaN stays where it is: in its element, or in its row where that is projected.
+    all.push_back({"nan",
+                   kAdamP,
+                   {},
+                   {{30, 401, kFloat, kAuto, 0, 0, -1, 1},
+                    {9, 31, kFloat, kAuto, 0, 0, -1, 1},
+                    {2, 5700, kFloat, kAuto, 0, 0, -1, 2},
+                    {9, 31, kFloat, kChannel, 0, 0, -1, 0}},
                    4});
     // More values than travel in the launch.
-    std::vector<TensorSpec> tiny(120, TensorSpec{2, 3});
+    std::vector<TensorSpec> tiny(90, TensorSpec{2, 3});
     tiny[7] = {40, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
 #if defined(EMULATION_FLOAT_ONLY)

@@ -83,6 +83,7 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
 int resident_blocks(Method, bool) { return device().blocks; }
 
 void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void*) {
+  if (blocks < 1) throw emulation::Fault("launches no blocks");
   emulation::run_stream();
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;

@@ -22,7 +22,7 @@ class Sparse {
  public:
   explicit Sparse(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
     void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<char*>(memory);
     races::add_memory(data_, std::min(bytes_, kWatched), 4, "start", true);

@@ -1,0 +1,1 @@
+def reason(f,b,a): return ""
