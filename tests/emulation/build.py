@@ -30,7 +30,8 @@ MACHINE = tuple(
     for name in ("context", "fibers", "memory", "races", "races_hooks")
 )
 DRIVER = tuple(
-    f"tests/emulation/{name}.cpp" for name in ("driver", "world", "gradients", "wide_index")
+    f"tests/emulation/{name}.cpp"
+    for name in ("driver", "world", "gradients", "wide_index", "wide_tables")
 )
 BASE = ("-std=c++17", "-Wall", "-Wno-unknown-pragmas", '-DADAMP_DEVICE_HEADER="device_emulated.h"')
 

@@ -85,6 +85,7 @@ int resident_blocks(Method, bool) { return device().blocks; }
 void launch_step(Method method, bool float_only, int blocks, const KernelArgs& args, void*) {
   if (blocks < 1) throw emulation::Fault("launches no blocks");
   emulation::run_stream();
+  if (device().launch) return device().launch(args);
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
   emulation::launch_kernel(method, float_only, blocks, args, schedule);

@@ -1,7 +1,5 @@
 #include "wide_index.h"
 
-#include <sys/mman.h>
-
 #include <cmath>
 #include <memory>
 
@@ -9,40 +7,15 @@
 #include "kernel_emulated.h"
 #include "oracle.h"
 #include "races.h"
+#include "sparse.h"
 
 namespace emulation {
 namespace {
 
 using namespace adamp;
 
-constexpr size_t kWatched = 1 << 16;  // bytes at either end that the kernel may touch
-
-// Address space that becomes memory where it is touched; zeros.
-class Sparse {
- public:
-  explicit Sparse(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<char*>(memory);
-    races::add_memory(data_, std::min(bytes_, kWatched), 4, "start", true);
-    if (bytes_ > 2 * kWatched) races::add_memory(end(), kWatched, 4, "end", true);
-  }
-  ~Sparse() {
-    races::remove_memory(data_);
-    races::remove_memory(end());
-    munmap(data_, bytes_);
-  }
-  Sparse(const Sparse&) = delete;
-  Sparse& operator=(const Sparse&) = delete;
-  float* floats() const { return reinterpret_cast<float*>(data_); }
-  unsigned char* bytes() const { return reinterpret_cast<unsigned char*>(data_); }
-
- private:
-  char* end() const { return data_ + bytes_ - kWatched; }
-  size_t bytes_;
-  char* data_;
-};
+// Where the rows' records lie in the scratch memory; the items' sums lie behind them.
+constexpr int64_t kRecords = int64_t{1} << 33;
 
 struct Tables {
   DeviceTensor tensor = {};
@@ -66,7 +39,10 @@ struct Watch {
 std::string check(int64_t rows, int64_t cols, const Item& first, const Item& last,
                   Projection projection) {
   const int64_t numel = rows * cols, bytes = numel * 4;
-  const Sparse p(bytes), g(bytes), m(bytes), v(bytes), scratch(64 + (rows + 1) * 12);
+  const int64_t slots =
+      kRecords + (rows + 2) / 2 * 2 * static_cast<int64_t>(sizeof(RowRecord<float>));
+  const Sparse p(bytes), g(bytes), m(bytes), v(bytes);
+  const Sparse scratch(slots + 2 * static_cast<int64_t>(sizeof(Slot<float>)), kRecords);
   auto tables = std::make_unique<Tables>();
   const Watch watch(tables.get(), sizeof(Tables));
   tables->tensor.info = {p.floats(), m.floats(), v.floats(),      &tables->view,
@@ -75,7 +51,8 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
   tables->tensor.finish_tickets = 1;
   tables->tensor.rows_are_split = first.col_end < cols;
   tables->tensor.wide = 1;
-  tables->tensor.records = 64;
+  tables->tensor.slots = slots;
+  tables->tensor.records = kRecords;
   tables->items[0] = first;
   tables->items[1] = last;
 
@@ -132,12 +109,15 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
 std::string check_wide_index() {
   constexpr int64_t kRows = 3 * (int64_t{1} << 21), kCols = 1 << 10, kPiece = 4096;
   const Item first_rows = {0, 5, 0, kCols, 0, 0}, last_rows = {kRows - 5, kRows, 0, kCols, 0, 1};
-  const std::string wrong = check(kRows, kCols, first_rows, last_rows, Projection::kAuto);
+  std::string wrong = check(kRows, kCols, first_rows, last_rows, Projection::kAuto);
   if (!wrong.empty()) return "whole rows: " + wrong;
+  constexpr int64_t kMany = kRows * kCols;
+  wrong = check(kMany, 1, {0, 5, 0, 1, 0, 0}, {kMany - 5, kMany, 0, 1, 0, 1}, Projection::kAuto);
+  if (!wrong.empty()) return "more than 2^32 rows: " + wrong;
   const Item first_piece = {0, 1, 0, kPiece, 0, 0};
-  const Item last_piece = {0, 1, kRows * kCols - kPiece, kRows * kCols, 0, 1};
-  const std::string also = check(1, kRows * kCols, first_piece, last_piece, Projection::kLayer);
-  return also.empty() ? "" : "pieces of a row: " + also;
+  const Item last_piece = {0, 1, kMany - kPiece, kMany, 0, 1};
+  wrong = check(1, kMany, first_piece, last_piece, Projection::kLayer);
+  return wrong.empty() ? "" : "pieces of a row: " + wrong;
 }
 
 }  // namespace emulation
