@@ -28,7 +28,7 @@ struct TensorSpec {
 struct Options {
   double lr = 1e-2, weight_decay = 0.1;
   bool nesterov = false, maximize = false, project_buffer = true, lr_on_device = false;
-  double eps = 1e-8;
+  double eps = 1e-8, delta = 0.15;
 };
 
 struct Case {
@@ -62,11 +62,15 @@ inline const std::vector<Case>& cases() {
     const std::vector<TensorSpec> short_rows = {{30, 401}, {9, 31}, {12, 1}};
     all.push_back(
         {"large_eps", kAdamP, {1e-2, 0.1, false, false, true, false, 0.3}, short_rows, 6});
+    // No cosine is below zero, not even that of a zero gradient.
+    const Options zero_delta = {1e-2, 0.1, false, false, true, false, 1e-8, 0};
+    all.push_back({"zero_delta", kSGDP, zero_delta, {{12, 1}, {5, 7}}, 2});
     // Partial sums, and pieces of rows, of more than one round of a block.
-    all.push_back({"many_sums", kAdamP, {}, {{2, 3}, {2, 3}, {2, 3}, {49280, 1}}, 2});
-    all.push_back({"many_split_rows", kAdamP, {}, {{65, 2817, kDouble}}, 2});
-    // Shrinks by more than half: what has been done cannot be undone, so nothing is done early.
-    all.push_back({"large_decay", kAdamP, {1e-2, 60}, large, 3});
+    all.push_back({"many_sums", kAdamP, {}, {{2, 3}, {2, 3}, {2, 3}, {2, 3}, {49280, 1}}, 1});
+    all.push_back({"many_split_rows", kAdamP, {}, {{65, 2817, kDouble}}, 1});
+    // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
+    all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
+    all.push_back({"large_projected_decay", kAdamP, {1e-2, 333.3}, {{30, 401}, {300, 3}}, 3});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});

@@ -1,1 +1,2 @@
-def reason(f,b,a): return ""
+def reason(f, b, a):
+    return ""

@@ -11,7 +11,6 @@ emulation judges each. Exit status 1 if one survives that ``equivalents.py`` doe
 from __future__ import annotations
 
 import argparse
-import difflib
 import random
 import re
 import shutil
@@ -36,66 +35,67 @@ FILES = (
 )
 
 
-def _swaps(*pairs: str) -> Iterator[tuple[str, str]]:
+def _swapped(*pairs: str, before: str = r"\b") -> Iterator[tuple[str, str]]:
     """Operators that put one word in another's place, and the other way round."""
     for pair in pairs:
         one, other = pair.split()
-        yield rf"\b{one}\b", other
-        yield rf"\b{other}\b", one
+        yield rf"{before}{one}\b", other
+        yield rf"{before}{other}\b", one
 
 
 # What is replaced where, by what. Spaces around an operator tell it from a template's brackets.
 OPERATORS = (
     # Comparisons and conditions.
-    *((rf" {old} ", f" {new} ") for old, new in ("< <=".split(), "<= <".split(), "> >=".split())),
-    *((rf" {old} ", f" {new} ") for old, new in (">= >".split(), "== !=".split(), "!= ==".split())),
+    *_swapped("< <=", "> >=", "== !=", before=" (?<= )"),
     (r" < ", " > "),
     (r" && ", " || "),
     (r" \|\| ", " && "),
-    (r"\b(if|while) \((.+)\)( [^)]*)?$", r"\1 (true)\3"),
-    (r"\b(if|while) \((.+)\)( [^)]*)?$", r"\1 (false)\3"),
+    (r"\bif \((.+)\)( \{| [^)]*;)$", r"if (true)\2"),
+    (r"\bif \((.+)\)( \{| [^)]*;)$", r"if (false)\2"),
     (r"= ([^?=;]+) \?", r"= !(\1) ?"),
     (r"!(?=[\w(])", ""),
     # Arithmetic.
     (r" \+ ", " - "),
     (r" - ", " + "),
-    (r" \* ", " / "),
+    (r" \* (?=[\w(])", " / "),
     (r" / ", " * "),
-    (r" % ", " / "),
     (r" [-+*/%] [\w.]+(\([^()]*\))?(?=[ ;),\]])", ""),
-    (r"([+-])= ", "= "),
-    (r"\+= ", "-= "),
-    (r"\*= ", "/= "),
-    (r"\b\d+\b(?![.'])", lambda found: str(int(found[0]) + 1)),
-    (r"\b[1-9]\d*\b(?![.'])", lambda found: str(int(found[0]) - 1)),
-    (r"\bint64_t\b", "int32_t"),
-    (r"\bS\(", "float("),
-    (r"-(?=[a-z])", ""),
-    # A statement, an argument or a factor that is missing.
-    (r"^(\s*)(?!return|using|break|const|switch)[\w:.&*>\[\]-]+( [-+*/]?= .*|\(.*|\+\+);$", r"\1;"),
-    (r"\b(if|while) \(.+?\) (?=[\w:.]+[ (.].*;)", ""),
+    (r"\+= ", "= "),
+    (r"\b(?<!\.)\d+u?\b(?![.'])", lambda found: str(int(found[0].strip("u")) + 1)),
+    (r"\b(?<!\.)[1-9]\d*\b(?![.'])", lambda found: str(int(found[0]) - 1)),
+    (r"\bint64_t(?= \w+ =)", "int32_t"),
+    (r"(?<=[ (])-(?=[a-z])", ""),
+    # A statement, or a part of one, that is missing.
+    (r"^ +(?!return|break|const|using)[\w:.&*>\[\]-]+( [-+*|&]?= .*|\(.*|\+\+);$", ";"),
+    (r"\bif \(.+?\) (?=[\w:.]+[ (].*;)", ""),
     (r"\bsync_block\(\);", ";"),
     (r"\bcontinue;", ";"),
-    # Order of memory.
+    # The order of memory, and who does it.
     (r"\bfetch_add_acq_rel\b", "fetch_add_relaxed"),
     (r"\bstore_release\(([^,]+), (.+)\);", r"store_cross_block(\1, uint32_t{\2});"),
     (r"\bload_acquire\b", "load_cross_block"),
     (r"\bthread_index\(\) == 0\b", "thread_index() == 1"),
     (r"\bkBlockSize\b", "kWarpSize"),
-    (r"\bkWarpSize\b", "kBlockSize"),
     (r"\bkWarpSize\b", "(kWarpSize / 2)"),
     # One thing taken for another.
-    *_swaps("pp gg", "pg pu", "pp pg", "gg pu", "rows cols", "row col", "first count"),
-    *_swaps("row_begin row_end", "col_begin col_end", "first_item item_count", "slots records"),
-    *_swaps("shrink radial", "next previous", "active undo", "decay decay_projected"),
-    *_swaps("decay1 decay2", "gain1 gain2", "delta eps", "norm_p norm_g", "h.eps h.delta"),
-    *_swaps("moment1 moment2", "min max", "head count", "arrived finished", "failed pending"),
-    *_swaps("step_size shrink", "inv_bias_correction1 inv_root_bias_correction2", "true false"),
-    *_swaps("kNone kChannel", "kChannel kLayer", "kLayer kAuto", "kAllRows kChannelRows"),
-    *_swaps("kSettled kToFinish", "kAccumulate kFinish", "kFloat32 kFloat64", "p g", "u g", "m v"),
-    *_swaps("lr inv_bias_correction1", "wd_ratio delta", "weight_decay wd_ratio", "before raw"),
-    *_swaps("nesterov project_buffer", "maximize nesterov", "size count", "index row", "at i"),
-    *_swaps("float double", "span.p span.g", "row_end cols", "lane row", "warp lane", "first row"),
+    (r"\bp \* g\b", "p * u"),
+    (r"\bg \* g\b", "u * u"),
+    *_swapped("pp gg", "pg pu", "pp pg", "rows cols", "row_begin row_end", "col_begin col_end"),
+    *_swapped("first_item item_count", "slots records", "shrink radial", "next previous"),
+    *_swapped("active undo", "decay decay_projected", "decay1 decay2", "gain1 gain2"),
+    *_swapped("delta eps", "norm_p norm_g", "moment1 moment2", "min max", "failed pending"),
+    *_swapped("inv_bias_correction1 inv_root_bias_correction2", "wd_ratio delta"),
+    *_swapped("nesterov project_buffer", "maximize nesterov", "step_size shrink", "head count"),
+    *_swapped("kNone kChannel", "kChannel kLayer", "kAllRows kChannelRows", before="(?<=View::)"),
+    *_swapped("kNone kAllRows", "kAllRows kChannelRows", before="(?<=Early::)"),
+    *_swapped("kChannel kLayer", "kAuto kOff", before="(?<=Projection::)"),
+    *_swapped("kSettled kToFinish", "kAccumulate kFinish", "true false", "float double"),
+)
+
+# Lines that only declare something, or concern the compiler.
+_NO_CODE = re.compile(
+    r"\s*(//|#|template|using|static_assert|struct|enum|class|ADAMP_FN|ADAMP_KERNEL"
+    r"|(static )?ADAMP_DEVICE .*\{$|[\w:<>]+[ *&]+\w+(, \w+)*;)"
 )
 
 
@@ -109,9 +109,7 @@ class Mutant:
     after: str
 
     def __str__(self) -> str:
-        return (
-            f"csrc/{self.file}:{self.line}\n  - {self.before.strip()}\n  + {self.after.strip()}"
-        )
+        return f"csrc/{self.file}:{self.line}\n  - {self.before.strip()}\n  + {self.after.strip()}"
 
     def text(self) -> str:
         """The file with the edit."""
@@ -129,7 +127,7 @@ def mutants() -> list[Mutant]:
         code = False
         for number, line in enumerate(lines, 1):
             code = code or line.startswith("namespace adamp")
-            if not code or line.lstrip().startswith(("//", "#", "template", "using", "static_assert")):
+            if not code or _NO_CODE.match(line):
                 continue
             bare, comment, rest = line.partition("  //")
             for pattern, new in OPERATORS:
@@ -169,7 +167,7 @@ def main() -> int:
         build.driver(variant)  # what all have in common
     wanted = [m for m in mutants() if options.match in f"{m.file}:{m.before}"]
     random.Random(options.seed).shuffle(wanted)
-    survivors = killed = 0
+    survivors = 0
     for mutant in wanted[: options.count]:
         said = reason(mutant.file, mutant.before, mutant.after) or judge(mutant)
         if not said:

@@ -253,9 +253,7 @@ def verdict(file: str, text: str, variant: build.Variant, folder: Path, schedule
     program = build.driver(variant, path)
     # Seconds and KiB: a fault may be a loop without an end, one that allocates even.
     limited = ["sh", "-c", 'ulimit -t 40 && ulimit -d 2000000 && exec "$@"', "sh", str(program)]
-    done = subprocess.run(
-        [*limited, "--schedules", str(schedules)], capture_output=True, text=True
-    )
+    done = subprocess.run([*limited, "--schedules", str(schedules)], capture_output=True, text=True)
     if done.returncode == 0:
         return ""
     return done.stdout.splitlines()[-1] if done.returncode == 1 else f"status {done.returncode}"

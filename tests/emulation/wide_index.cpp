@@ -5,6 +5,7 @@
 
 #include "../../csrc/cuda/kernel_args.h"
 #include "kernel_emulated.h"
+#include "memory.h"
 #include "oracle.h"
 #include "races.h"
 #include "sparse.h"
@@ -94,7 +95,12 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
   const int64_t few_rows =
       tables->tensor.rows_are_split ? 1 : 2 * (first.row_end - first.row_begin);
   oracle_step(want, few_rows, 2 * count / few_rows, Method::kAdamP, DType::kFloat32, projection, h);
+  const uint64_t wide_before = wide_accesses;
   launch_kernel(Method::kAdamP, true, 2, args, {7, 2});
+  // p, g, m and v are read, p, m and v written.
+  if (count % 4 == 0 && wide_accesses - wide_before < 7 * static_cast<uint64_t>(2 * count / 4)) {
+    return "accesses are narrow";
+  }
   for (int64_t i = 0; i < 2 * count; ++i) {
     if (!(std::fabs(p.floats()[at(i)] - want.p[i]) <= 1e-5 * want.p[i])) {
       return "element " + std::to_string(at(i)) + " of " + std::to_string(numel) + " is " +

@@ -57,7 +57,7 @@ std::string check_scratch() {
       ranges.emplace_back(tensor.records, tensor.records + records);
     }
   };
-  const auto executor = make_cuda_executor(Method::kAdamP, {info(100'000'000, 1), info(2, 3000)},
+  const auto executor = make_cuda_executor(Method::kAdamP, {info(90'000'000, 1), info(2, 3000)},
                                            allocate_sparse, nullptr);
   const void* grads[2] = {};
   const int32_t indices[2] = {};

@@ -79,7 +79,7 @@ Hyper World::hyper(size_t tensor, int step) const {
   }
   h.weight_decay = o.weight_decay;
   h.wd_ratio = 0.3;
-  h.delta = 0.15;
+  h.delta = o.delta;
   h.eps = o.eps;
   h.nesterov = o.nesterov;
   h.maximize = o.maximize;
