@@ -89,6 +89,16 @@ void launch_step(Method method, bool float_only, int blocks, const KernelArgs& a
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
   emulation::launch_kernel(method, float_only, blocks, args, schedule);
+  // A counter that is left over need not make the next step wrong, but may make it slow.
+  bool left = *args.next_ticket != 0;
+  for (int t = 0; t < args.n_tensors; ++t) {
+    const Decision& decision = args.decisions[t];
+    for (const uint32_t counter : {decision.arrived, decision.failed, decision.pending,
+                                   decision.finished, decision.decided}) {
+      left |= counter != 0;
+    }
+  }
+  if (left) throw emulation::Fault("a counter is not zero after the launch");
 }
 
 }  // namespace adamp
