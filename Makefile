@@ -18,12 +18,13 @@ CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -n
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test lint format clean
+.PHONY: bench test nightly lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench   measure the step and train on real data (ARGS='step --help' for more)"
 	@echo "make test    run the test suite"
+	@echo "make nightly what takes longer: mutants of the kernels (ARGS='--count 60 --seed 1')"
 	@echo "make lint    lint, format and type checks"
 
 bench: $(STAMPS)/built
@@ -31,6 +32,9 @@ bench: $(STAMPS)/built
 
 test: $(STAMPS)/built
 	$(RUN) -m pytest $(ARGS)
+
+nightly: $(STAMPS)/packages
+	PYTHONPATH=tests $(RUN) -m emulation.mutants $(ARGS)
 
 lint: $(STAMPS)/packages
 	$(RUN) -m ruff check .

@@ -66,11 +66,13 @@ inline const std::vector<Case>& cases() {
     const Options zero_delta = {1e-2, 0.1, false, false, true, false, 1e-8, 0};
     all.push_back({"zero_delta", kSGDP, zero_delta, {{12, 1}, {5, 7}}, 2});
     // Partial sums, and pieces of rows, of more than one round of a block.
-    all.push_back({"many_sums", kAdamP, {}, {{2, 3}, {2, 3}, {2, 3}, {2, 3}, {49280, 1}}, 1});
-    all.push_back({"many_split_rows", kAdamP, {}, {{65, 2817, kDouble}}, 1});
+    std::vector<TensorSpec> sums(5, TensorSpec{2, 3});
+    sums.push_back({49280, 1});
+    all.push_back({"many_sums", kAdamP, {}, sums, 1});
+    all.push_back({"many_split_rows", kAdamP, {}, {{77, 2817, kDouble}}, 1});
     // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
     all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
-    all.push_back({"large_projected_decay", kAdamP, {1e-2, 333.3}, {{30, 401}, {300, 3}}, 3});
+    all.push_back({"large_projected_decay", kAdamP, {1e-2, 1 / 3e-3}, {{2300, 2}, {30, 401}}, 3});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});

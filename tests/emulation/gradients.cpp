@@ -39,14 +39,15 @@ double normal(Random& random) {
 
 // Noise across the weights of each row, and along them:
 // - channel: so much that each row just passes;
-// - layer: pairs of rows, all or few, one along and one against its weights, so that both just fail
-//   and cancel in the tensor's sum; the sum just passes;
+// - layer: pairs of rows, all or a single one, one along and one against its weights, so that both
+//   just fail and cancel in the tensor's sum; the sum just passes;
 // - none: as layer, but the sum just fails; or much of every row.
 void draw_gradient(Array& gradient, const Array& weights, const TensorSpec& spec, size_t index,
                    int step, const Hyper& h) {
   const View wanted = kScript[(step + index) % kScriptLength];
   const bool few = (step + index) % 2 == 0;
   const double sign = (step + index) % 4 < 2 ? 1 : -1;
+  const int64_t pairs = std::max<int64_t>(1, spec.rows / 2), only = (pairs - 1 + 7 * step) % pairs;
   Random random(1000 * index + step + 1);
   const int64_t rows = spec.rows, cols = spec.cols;
   std::vector<double> p(rows * cols), g(rows * cols);
@@ -82,7 +83,7 @@ void draw_gradient(Array& gradient, const Array& weights, const TensorSpec& spec
     } else if (wanted == View::kNone && !few) {
       add_along(row, sign * 0.7 * std::sqrt(static_cast<double>(cols) * all[row].pp));
     } else {
-      if ((!few || row / 2 % 4 == 0) && other < rows && scale(other) != 0) {
+      if ((!few || row / 2 == only) && other < rows && scale(other) != 0) {
         const double mine = limit(all[row], cols, h), its = limit(all[other], cols, h);
         // Else the gradient of the shorter row would be huge.
         const bool alike = std::max(mine, its) < 30 * std::min(mine, its);

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from emulation import build
 from emulation.equivalents import reason
-from emulation.mutations import verdict
+from emulation.verdicts import verdict
 
 FILES = (
     "cuda/kernel.cuh",
