@@ -13,6 +13,7 @@ namespace emulation {
 using adamp::DType;
 using adamp::Method;
 using adamp::Projection;
+using adamp::View;
 
 struct TensorSpec {
   int64_t rows, cols;
@@ -40,6 +41,7 @@ struct Case {
   int weight = 1;           // how often it is tried, against the others
   bool own_hypers = false;  // one for each tensor, in every other step
   int idle_in = -1;         // a step in which no tensor has a gradient
+  View last = View::kNone;  // the outcome before the first step
 };
 
 inline const std::vector<Case>& cases() {
@@ -72,12 +74,21 @@ inline const std::vector<Case>& cases() {
     all.push_back({"many_split_rows", kAdamP, {}, {{77, 2817, kDouble}}, 1});
     // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
     all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
-    all.push_back({"large_projected_decay", kAdamP, {1e-2, 1 / 3e-3}, {{2300, 2}, {30, 401}}, 3});
+    all.push_back({"large_projected_decay",
+                   kAdamP,
+                   {1e-2, 1 / 3e-3},
+                   {{2, 3}, {2, 3}, {2300, 2}},
+                   2,
+                   1,
+                   false,
+                   -1,
+                   View::kChannel});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});
     small.tensors.push_back({1, 64, kFloat, kOff});
     small.tensors.push_back({13, 1});
+    small.tensors.push_back({30, 9});
     all.push_back(small);
     small.name = "many_small_sgdp";
     small.method = kSGDP;

@@ -63,7 +63,7 @@ World::World(const Case& c) : case_(c), device_lr_("lr", DType::kFloat32, 1, 0) 
       t.m.set(i, 0);
       if (t.v.data() != nullptr) t.v.set(i, 0);
     }
-    t.view.set(0, 0);
+    std::memcpy(t.view.data(), &c.last, 4);
     t.start = save(t);
     tensors_.push_back(std::move(t));
   }
