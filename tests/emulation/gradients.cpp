@@ -31,7 +31,7 @@ double limit(const Row& row, int64_t length, const Hyper& h) {
 
 // Neither short nor zero, in its weights (see world.cpp) or its gradient.
 bool is_ordinary(int64_t row) {
-  return row % 5 != 3 && row % 11 != 7 && row % 7 != 2 && row % 7 != 5;
+  return row % 64 != 3 && row % 11 != 7 && row % 7 != 2 && row % 7 != 5;
 }
 
 }  // namespace

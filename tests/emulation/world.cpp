@@ -58,7 +58,7 @@ World::World(const Case& c) : case_(c), device_lr_("lr", DType::kFloat32, 1, 0) 
     for (int64_t i = 0; i < count; ++i) {
       // Some rows are so small that their update cannot be undone, and some are zero.
       const int64_t row = i / spec.cols;
-      const double scale = row % 11 == 7 ? 0 : row % 5 == 3 ? 1e-3 : 1;
+      const double scale = row % 11 == 7 ? 0 : row % 64 == 3 ? 1e-3 : 1;
       t.p.set(i, scale * normal(random));
       t.m.set(i, 0);
       if (t.v.data() != nullptr) t.v.set(i, 0);
