@@ -83,6 +83,8 @@ inline const std::vector<Case>& cases() {
                    false,
                    -1,
                    View::kChannel});
+    // All rows pass, and a few cannot be undone, each followed in its lane by some that can.
+    all.push_back({"few_pending", kAdamP, {}, {{300, 40}}, 1, 1, false, -1, View::kChannel});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});

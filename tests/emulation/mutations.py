@@ -266,6 +266,18 @@ MUTATIONS = (
         "hyper(launch.hypers[launch.hyper_indices[index]])",
         "hyper(launch.hypers[index])",
     ),
+    Mutation(
+        "a lane's last row decides what is pending",
+        KERNEL,
+        "pending += !updated;",
+        "pending = !updated;",
+    ),
+    Mutation(
+        "one finish ticket too many",
+        HOST,
+        "(added.count + kItemsPerFinish - 1) / kItemsPerFinish",
+        "(added.count + kItemsPerFinish + 1) / kItemsPerFinish",
+    ),
     Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision.pending, 0u);", ""),
     Mutation(
         "finished though nothing was left",
