@@ -19,12 +19,13 @@ CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -n
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test real-build gpu-check lint format clean
+.PHONY: bench test nightly real-build gpu-check lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench       measure the step and train on real data (ARGS='step --help' for more)"
 	@echo "make test        run the test suite"
+	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
 	@echo "make lint        lint, format and type checks"
@@ -34,6 +35,10 @@ bench: $(STAMPS)/built
 
 test: $(STAMPS)/built
 	$(RUN) -m pytest $(ARGS)
+
+nightly: $(STAMPS)/built
+	PYTHONPATH=tests $(RUN) -m emulation.mutants $(ARGS)
+	$(RUN) -m pytest tests/test_generated.py --hypothesis-profile=nightly
 
 # In an environment of its own, kept in ~/.cache.
 real-build:

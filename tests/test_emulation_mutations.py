@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from emulation import build
-from emulation.mutations import MUTATIONS, Mutation, caught
+from emulation.mutations import MUTATIONS, Mutation
+from emulation.verdicts import caught
 
 pytestmark = pytest.mark.skipif(
     shutil.which(build.compiler()) is None, reason=f"no C++ compiler ({build.compiler()})"

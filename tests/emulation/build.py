@@ -31,7 +31,8 @@ MACHINE = tuple(
 )
 BINDING = tuple(f"csrc/{name}.cpp" for name in ("bindings", "plan", "entry", "group_options"))
 DRIVER = tuple(
-    f"tests/emulation/{name}.cpp" for name in ("driver", "world", "gradients", "wide_index")
+    f"tests/emulation/{name}.cpp"
+    for name in ("driver", "world", "gradients", "wide_index", "wide_tables")
 )
 BASE = ("-std=c++17", "-Wall", "-Wno-unknown-pragmas", '-DADAMP_DEVICE_HEADER="device_emulated.h"')
 

@@ -13,19 +13,23 @@ namespace emulation {
 using adamp::DType;
 using adamp::Method;
 using adamp::Projection;
+using adamp::View;
 
 struct TensorSpec {
   int64_t rows, cols;
   DType dtype = DType::kFloat32;
   Projection projection = Projection::kAuto;
-  int offset = 0;       // of weight and moments, in elements from a boundary
-  int grad_offset = 0;  // of the gradient
-  int no_grad_in = -1;  // a step in which it has no gradient; -2: in none
+  int offset = 0;                              // of weight and moments, in elements from a boundary
+  int grad_offset = 0;                         // of the gradient
+  int no_grad_in = -1;                         // a step in which it has no gradient
+  int nan_in = -1;                             // a step in which its gradient has a NaN
+  int moment1_offset = 0, moment2_offset = 0;  // beyond `offset`
 };
 
 struct Options {
   double lr = 1e-2, weight_decay = 0.1;
   bool nesterov = false, maximize = false, project_buffer = true, lr_on_device = false;
+  double eps = 1e-8, delta = 0.15;
 };
 
 struct Case {
@@ -35,7 +39,9 @@ struct Case {
   std::vector<TensorSpec> tensors;
   int steps = 4;
   int weight = 1;           // how often it is tried, against the others
-  bool own_hypers = false;  // one for each tensor
+  bool own_hypers = false;  // one for each tensor, in every other step
+  int idle_in = -1;         // a step in which no tensor has a gradient
+  View last = View::kNone;  // the outcome before the first step
 };
 
 inline const std::vector<Case>& cases() {
@@ -50,17 +56,41 @@ inline const std::vector<Case>& cases() {
     const std::vector<TensorSpec> large = {{30, 401}, {2, 5700}, {1, 6001}, {300, 3}};
     all.push_back({"few_large", kAdamP, {}, large, 6, 4});
     all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
-    all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2});
+    all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2, true});
     all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
-    // Finish tickets that cover several items, and more than one of them.
-    all.push_back({"many_items", kAdamP, {}, {{2300, 2}, {5, 7}}, 4, 6});
-    // Shrinks by more than half: what has been done cannot be undone, so nothing is done early.
-    all.push_back({"large_decay", kAdamP, {1e-2, 60}, large, 3});
+    // Finish tickets that cover several items, and more than one of them: 17 items, and 16.
+    all.push_back({"many_items", kAdamP, {}, {{2050, 2}, {2048, 1}}, 4, 6});
+    // Norms on either side of eps.
+    const std::vector<TensorSpec> short_rows = {{30, 401}, {9, 31}, {12, 1}};
+    all.push_back(
+        {"large_eps", kAdamP, {1e-2, 0.1, false, false, true, false, 0.3}, short_rows, 6});
+    // No cosine is below zero, not even that of a zero gradient.
+    const Options zero_delta = {1e-2, 0.1, false, false, true, false, 1e-8, 0};
+    all.push_back({"zero_delta", kSGDP, zero_delta, {{12, 1}, {5, 7}}, 2});
+    // Partial sums, and pieces of rows, of more than one round of a block.
+    std::vector<TensorSpec> sums(5, TensorSpec{2, 3});
+    sums.push_back({49280, 1});
+    all.push_back({"many_sums", kAdamP, {}, sums, 1});
+    all.push_back({"many_split_rows", kAdamP, {}, {{77, 2817, kDouble}}, 1});
+    // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
+    all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
+    all.push_back({"large_projected_decay",
+                   kAdamP,
+                   {1e-2, 1 / 3e-3},
+                   {{2, 3}, {2, 3}, {2300, 2}},
+                   2,
+                   1,
+                   false,
+                   -1,
+                   View::kChannel});
+    // All rows pass, and a few cannot be undone, each followed in its lane by some that can.
+    all.push_back({"few_pending", kAdamP, {}, {{300, 40}}, 1, 1, false, -1, View::kChannel});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});
     small.tensors.push_back({1, 64, kFloat, kOff});
     small.tensors.push_back({13, 1});
+    small.tensors.push_back({30, 9});
     all.push_back(small);
     small.name = "many_small_sgdp";
     small.method = kSGDP;
@@ -73,7 +103,10 @@ inline const std::vector<Case>& cases() {
       const std::vector<TensorSpec> tensors = {{2, tile + 9, dtype}, {tile / 100, 211, dtype},
                                                {9, 31, dtype},       {1, 77, dtype, kOff},
                                                {1, tile, dtype},     {3, 50}};
-      all.push_back({name, kAdamP, {}, tensors, 4});
+      Options options;
+      if (dtype == kHalf)
+        options.eps = 1e-3;  // its second moments are zero where gradients are short
+      all.push_back({name, kAdamP, options, tensors, 4});
       all.push_back({name + "_sgdp", kSGDP, {}, tensors, 4});
     }
     for (const Projection fixed : {kChannel, kLayer, kOff}) {
@@ -101,11 +134,13 @@ inline const std::vector<Case>& cases() {
                    {{30, 401, kFloat, kAuto, 1, 1},
                     {9, 33, kFloat, kAuto, 3, 3},
                     {40, 150, kFloat, kAuto, 0, 1},
-                    {2, 3, kFloat, kAuto, 3, 3}},
+                    {2, 3, kFloat, kAuto, 3, 3},
+                    {9, 33, kFloat, kAuto, 0, 0, -1, -1, 1},
+                    {9, 33, kFloat, kAuto, 0, 0, -1, -1, 0, 2}},
                    3});
     all.push_back({"misaligned_half",
                    kAdamP,
-                   {},
+                   {1e-2, 0.1, false, false, true, false, 1e-3},
                    {{2, 5701, kBrain, kAuto, 5, 5},
                     {7, 9, kHalf, kAuto, 1, 0},
                     {30, 211, kHalf, kAuto, 7, 7}},
@@ -119,9 +154,22 @@ inline const std::vector<Case>& cases() {
                     {4, 0},
                     {0, 5},
                     {20, 20}},
+                   5,
+                   1,
+                   false,
+                   3});
+    all.push_back({"nothing", kAdamP, {}, {{4, 0}, {0, 5}}, 2});
+    // A NaN stays where it is: in its element, or in its row where that is projected.
+    all.push_back({"nan",
+                   kAdamP,
+                   {},
+                   {{30, 401, kFloat, kAuto, 0, 0, -1, 1},
+                    {9, 31, kFloat, kAuto, 0, 0, -1, 1},
+                    {2, 5700, kFloat, kAuto, 0, 0, -1, 2},
+                    {9, 31, kFloat, kChannel, 0, 0, -1, 0}},
                    4});
     // More values than travel in the launch.
-    std::vector<TensorSpec> tiny(120, TensorSpec{2, 3});
+    std::vector<TensorSpec> tiny(90, TensorSpec{2, 3});
     tiny[7] = {40, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
 #if defined(EMULATION_FLOAT_ONLY)

@@ -31,7 +31,8 @@ bool wrong(const std::string& name, const std::string& what) {
 
 bool explore_wide_index() {
   try {
-    return !wrong("wide_index", emulation::check_wide_index());
+    return !wrong("wide_tables", emulation::check_wide_tables()) &&
+           !wrong("wide_index", emulation::check_wide_index());
   } catch (const emulation::Fault& fault) {
     return !wrong("wide_index", fault.what());
   }

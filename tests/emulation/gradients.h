@@ -12,6 +12,6 @@ double normal(Random& random);
 
 // Fills the gradient of tensor number `index` so that it comes to the outcome that is its turn.
 void draw_gradient(Array& gradient, const Array& weights, const TensorSpec& spec, size_t index,
-                   int step);
+                   int step, const adamp::Hyper& h);
 
 }  // namespace emulation

@@ -13,9 +13,12 @@ void before(const void* at, size_t size, const char* what) {
     fail("a misaligned " + std::string(what) + " of " + std::to_string(size) + " bytes");
   }
   before_access();
+  wide_accesses += size == 16;
 }
 
 }  // namespace
+
+uint64_t wide_accesses = 0;
 
 uint32_t atomic_add(uint32_t* at, uint32_t value, Order order) {
   before_atomic(true);

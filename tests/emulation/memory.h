@@ -18,6 +18,9 @@ uint32_t atomic_add(uint32_t* at, uint32_t value, Order order);
 uint32_t atomic_load(const uint32_t* at, Order order);
 void atomic_store(uint32_t* at, uint32_t value, Order order);
 
+// Reads and writes of 16 bytes so far.
+extern uint64_t wide_accesses;
+
 // Copies `size` bytes. A Fault unless `at` is a multiple of `size`.
 void read_memory(void* to, const void* at, size_t size);
 void write_memory(void* at, const void* from, size_t size);

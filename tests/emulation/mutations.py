@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-
-from emulation import build
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,9 @@ class Mutation:
 KERNEL = "cuda/kernel.cuh"
 SPANS = "cuda/span_work.cuh"
 HOST = "cuda/executor.cpp"
+FORMULAS = "formulas.h"
+EARLY = "early.h"
+PLAN = "work_plan.h"
 
 MUTATIONS = (
     # Indices.
@@ -215,35 +213,123 @@ MUTATIONS = (
     ),
     Mutation(
         "half precision updated early",
-        "early.h",
+        EARLY,
         "if (one_item || size_of(dtype) < 4) return Early::kNone;",
         "if (one_item) return Early::kNone;",
         all_types=True,
     ),
+    # What was found by mutants.py, or would have been.
+    Mutation(
+        "a row's length in the layer's test",
+        KERNEL,
+        "const S numel = S(tensor.info.rows) * S(tensor.info.cols);",
+        "const S numel = S(tensor.info.cols);",
+    ),
+    Mutation(
+        "length of a piece in a row's test",
+        KERNEL,
+        "failed += !cosine_below(sums, S(tensor.info.cols), memory.scalars);",
+        "failed += !cosine_below(sums, S(tensor.info.cols / pieces), memory.scalars);",
+    ),
+    Mutation(
+        "gradient's norm not clamped", FORMULAS, "(norm_g > h.eps ? norm_g : h.eps)", "norm_g"
+    ),
+    Mutation(
+        "weight against gradient always passes",
+        FORMULAS,
+        "return s.pg < limit && -s.pg < limit;",
+        "return s.pg < limit;",
+    ),
+    Mutation(
+        "zero gradient passes where delta is zero",
+        FORMULAS,
+        "return s.pg < limit && -s.pg < limit;",
+        "return s.pg <= limit && -s.pg <= limit;",
+    ),
+    Mutation(
+        "NaN passes",
+        FORMULAS,
+        "return s.pg < limit && -s.pg < limit;",
+        "return !(s.pg >= limit) && !(-s.pg >= limit);",
+    ),
+    Mutation("delta taken for wd_ratio", FORMULAS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
+    Mutation(
+        "plain update that cannot be undone",
+        EARLY,
+        "if (last == View::kNone && can_undo(plain_update(h)))",
+        "if (last == View::kNone)",
+    ),
+    Mutation(
+        "projected update that cannot be undone", EARLY, "(passes && can_undo(channel))", "passes"
+    ),
+    Mutation(
+        "options by tensor, not by group",
+        KERNEL,
+        "hyper(launch.hypers[launch.hyper_indices[index]])",
+        "hyper(launch.hypers[index])",
+    ),
+    Mutation(
+        "a lane's last row decides what is pending",
+        KERNEL,
+        "pending += !updated;",
+        "pending = !updated;",
+    ),
+    Mutation(
+        "one finish ticket too many",
+        HOST,
+        "(added.count + kItemsPerFinish - 1) / kItemsPerFinish",
+        "(added.count + kItemsPerFinish + 1) / kItemsPerFinish",
+    ),
+    Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision.pending, 0u);", ""),
+    Mutation(
+        "finished though nothing was left",
+        KERNEL,
+        ": load_cross_block(&decision.pending) == 0;",
+        ": false;",
+    ),
+    Mutation("all accesses narrow", SPANS, "if (!span.wide) {", "if (true) {"),
+    Mutation(
+        "partial sums added twice",
+        SPANS,
+        "col < cols; col += kBlockSize) { add_to",
+        "col < cols; col += kBlockSize - 1) { add_to",
+    ),
+    Mutation(
+        "rows joined in the first round only",
+        KERNEL,
+        "slot_sums((first + row) * pieces + i)",
+        "slot_sums(row * pieces + i)",
+        all_types=True,
+    ),
+    Mutation(
+        "no barrier between rounds of joined rows",
+        KERNEL,
+        "} } sync_block(); } return",
+        "} } } return",
+        all_types=True,
+    ),
+    Mutation(
+        "32-bit offset of records",
+        KERNEL,
+        "(launch.scratch + tensor.records)",
+        "(launch.scratch + static_cast<int32_t>(tensor.records))",
+    ),
+    Mutation(
+        "32-bit row index",
+        KERNEL,
+        "const RowRecord<S>& record = records()[item.row_begin + row];",
+        "const RowRecord<S>& record = records()[static_cast<int32_t>(item.row_begin + row)];",
+    ),
+    Mutation(
+        "32-bit scratch size", HOST, "int64_t scratch_bytes = 0;", "int32_t scratch_bytes = 0;"
+    ),
+    Mutation("32-bit count of columns", PLAN, "for (int64_t col = 0;", "for (int32_t col = 0;"),
+    Mutation(
+        "second moment's alignment ignored",
+        HOST,
+        "(info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2))",
+        "true",
+    ),
+    Mutation("values of an earlier step", HOST, "args_.step_values = nullptr;", ""),
+    Mutation("empty plan launched", HOST, "if (args_.n_tickets == 0) return;", ""),
 )
-
-
-def caught(mutation: Mutation, folder: Path, schedules: int = 300) -> str:
-    """Build the driver with the fault and run it; what it says is wrong, or "" if nothing is.
-
-    Args:
-        mutation: the fault.
-        folder: an empty one, for a copy of the sources.
-        schedules: at most so many are tried.
-    """
-    for name in ("csrc", "tests/emulation"):
-        shutil.copytree(
-            build.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.py")
-        )
-    path = folder / "csrc" / mutation.file
-    path.write_text(mutation.apply(path.read_text()))
-    program = build.driver(build.RACES if mutation.all_types else build.RACES_FLOAT, path)
-    try:
-        done = subprocess.run(
-            [program, "--schedules", str(schedules)], capture_output=True, text=True, timeout=100
-        )
-    except subprocess.TimeoutExpired:
-        return "it hangs"
-    if done.returncode == 0:
-        return ""
-    return done.stdout.splitlines()[-1] if done.returncode == 1 else f"status {done.returncode}"

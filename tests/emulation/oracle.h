@@ -12,6 +12,7 @@ namespace emulation {
 // A tensor's weights, moments and gradient as doubles.
 struct Values {
   std::vector<double> p, m, v, g;
+  std::vector<double> unprojected;  // the first moment, before its projection if there is one
 };
 
 struct Sums {
@@ -42,6 +43,7 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
     }
     u[i] = numerator;
   }
+  x.unprojected = x.m;
   std::vector<Sums> of_row(rows);
   Sums all;
   for (int64_t i = 0; i < rows * cols; ++i) {

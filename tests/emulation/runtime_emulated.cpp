@@ -84,10 +84,22 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
 int resident_blocks(Method, TypeSet) { return device().blocks; }
 
 void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void*) {
+  if (blocks < 1) throw emulation::Fault("launches no blocks");
   emulation::run_stream();
+  if (device().launch) return device().launch(args);
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
   emulation::launch_kernel(method, types, blocks, args, schedule);
+  // A counter that is left over need not make the next step wrong, but may make it slow.
+  bool left = *args.next_ticket != 0;
+  for (int t = 0; t < args.n_tensors; ++t) {
+    const Decision& decision = args.decisions[t];
+    for (const uint32_t counter : {decision.arrived, decision.failed, decision.pending,
+                                   decision.finished, decision.decided}) {
+      left |= counter != 0;
+    }
+  }
+  if (left) throw emulation::Fault("a counter is not zero after the launch");
 }
 
 }  // namespace adamp

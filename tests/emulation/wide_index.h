@@ -9,4 +9,8 @@ namespace emulation {
 // wrong, or "".
 std::string check_wide_index();
 
+// Looks at the items and the scratch memory that tensors of such sizes are given. What is wrong, or
+// "".
+std::string check_wide_tables();
+
 }  // namespace emulation

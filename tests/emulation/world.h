@@ -36,9 +36,12 @@ class World {
     Array view;                // an int32
     std::vector<Array> grads;  // of each step
     std::vector<unsigned char> start, end;
-    bool has_grad(int step) const { return spec.no_grad_in != step && p.count() > 0; }
   };
 
+  bool has_grad(const Tensor& t, int step) const {
+    return t.spec.no_grad_in != step && case_.idle_in != step && t.p.count() > 0;
+  }
+  bool own_hypers(int step) const { return case_.own_hypers && step % 2 == 0; }
   adamp::Hyper hyper(size_t tensor, int step) const;
   void step(adamp::Executor& executor, int number);
   std::string check(const Tensor& tensor, const Values& want) const;
