@@ -21,6 +21,10 @@ matrix passes by layer, by chance, in 2 % of its steps); projected: every row of
 tangential; unprojected: every row has a radial part; mixed: matrices in turn pass by layer, by
 channel, and not at all."""
 
+ADVERSARY = "adversary"
+"""One more, which no training shows: every matrix changes between channel and none at every step,
+so that whoever foresees an outcome foresees the wrong one."""
+
 VIEWS = {"projected": "channel", "unprojected": "none"}
 """The outcomes that are the same for every matrix, as the optimizer names them."""
 
@@ -65,6 +69,8 @@ class Gradients:
         self.tensors = [torch.empty_like(w).normal_(generator=generator) for w in weights]
         self._by_chance: list[tuple[Tensor, Tensor, float]] = []
         self._passing: list[tuple[Tensor, Tensor, float]] = []
+        self._changing: list[tuple[Tensor, Tensor]] = []
+        self._by_channel_now = False
         self._random = random.Random(2)
         mixed = itertools.cycle(("layer", "channel", "none"))
         for spec, weight, grad in zip(workload.weights, weights, self.tensors, strict=True):
@@ -73,7 +79,10 @@ class Gradients:
             by_channel = grad.view(len(grad), -1), weight.view(len(grad), -1)
             by_layer = grad.view(1, -1), weight.view(1, -1)
             view = next(mixed) if outcome == "mixed" else VIEWS.get(outcome)
-            if view == "channel" or (outcome == "natural" and spec.scale_invariant):
+            if outcome == ADVERSARY:
+                _set_cosine(*by_channel, 0.5)
+                self._changing.append(by_channel)
+            elif view == "channel" or (outcome == "natural" and spec.scale_invariant):
                 _set_cosine(*by_channel, 0.0)
             elif view == "layer":
                 # Its rows, random, fail.
@@ -87,6 +96,9 @@ class Gradients:
 
     def next_step(self) -> None:
         """Let chance decide anew which of the other matrices pass the layer test."""
+        self._by_channel_now = not self._by_channel_now
+        for grad, weight in self._changing:
+            _set_cosine(grad, weight, 0.0 if self._by_channel_now else 0.5)
         for grad, weight, cosine in self._passing:
             _set_cosine(grad, weight, cosine)
         self._passing = [item for item in self._by_chance if self._random.random() < CHANCE]

@@ -10,7 +10,7 @@ import torch
 
 from bench import busy, memory
 from bench.contenders import ADAM, SGD_, Contender, Family, Skipped, contenders, ours
-from bench.gradients import OUTCOMES, Gradients, make_weights
+from bench.gradients import ADVERSARY, OUTCOMES, Gradients, make_weights
 from bench.harness import spread
 from bench.price_rows import AGAIN, FIVE, Cell
 from bench.turns import Lane, Settings, take_turns
@@ -95,6 +95,19 @@ def against(
             yield _cell(group, "step", where, mine, first)
 
 
+def adversary(workload: Workload, rounds: int) -> Found:
+    """Outcomes that change at every step, against a step that always visits memory twice.
+
+    That is ``projection="layer"``: it foresees nothing, and updates every row once all are summed.
+    """
+    weights = make_weights(workload, CPU, torch.float32)
+    gradients = Gradients(workload, weights, ADVERSARY)
+    lanes = [Lane(ours(CPU, ADAM, projection=kind), weights) for kind in ("layer", "auto")]
+    for threads in THREADS:
+        said = _take_turns(lanes, workload, gradients, rounds, threads)
+        yield _cell("adversary", "step", (workload.title, said), lanes[1], lanes[0])
+
+
 def beside_a_busy_process(rounds: int) -> Found:
     """ResNet-50 on two threads and two cores, of which another process takes one."""
     if not busy.enough_cores():
@@ -141,6 +154,8 @@ def measure(group: str, rounds: int, names: tuple[str, ...] = FIVE) -> Found:
         yield from beside_a_busy_process(rounds)
     elif group == "official":
         yield from official(rounds)
+    elif group == "adversary":
+        for name in ("resnet50", "vit-b16"):
+            yield from adversary(WORKLOADS[name](), rounds)
     elif group == "memory":
-        everything = (*names, *(("1000x16x16", memory.CACHED.name) if names == FIVE else ()))
-        yield from memory_beyond(CPU, everything)
+        yield from memory_beyond(CPU, names)

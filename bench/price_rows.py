@@ -94,6 +94,7 @@ TARGETS: tuple[Target, ...] = (
     Target("cached", "step", "AdamP, 512 x 512 in cache", "AdamW fused", 1.05),
     Target("busy", "step", "AdamP, ResNet-50, one of 2 cores busy", "AdamW fused", 0.60),
     Target("official", "step", "AdamP, ResNet-18", "adamp 0.3.0", 1 / 20),
+    Target("adversary", "step", "AdamP, always foreseen wrongly", "two visits", 1.6),
     Target("gpu", "wall", "AdamP, ResNet-50 and ViT-B/16, wall", "AdamW fused", 0.60, gpu=True),
     Target("gpu", "kernel", "AdamP, ResNet-50, kernel time", "AdamW fused", 0.95, gpu=True),
     Target("gpu", "large", "AdamP, GPT-2 and Llama, kernel time", "AdamW fused", 1.02, gpu=True),

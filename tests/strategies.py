@@ -69,7 +69,7 @@ KINDS_OF_SHAPES = (
     *("blocks", "blocks", "vector", "scalar", "empty"),
 )
 # Lengths at which loops, vectors, blocks and items of some backend begin or end.
-BOUNDARIES = (1, 4, 8, 16, 32, 64, 128, 384, 1024, 2048, 2816, 5632, 8192, 16_384)
+BOUNDARIES = (1, 4, 8, 16, 32, 64, 128, 320, 1024, 2048, 2560, 5120, 8192, 16_384)
 
 
 def lengths(most: int) -> SearchStrategy[int]:

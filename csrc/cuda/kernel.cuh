@@ -276,7 +276,6 @@ struct TicketWork {
       for (int64_t i = 0; i < state.ticket.item_count; ++i)
         finish_item(state.launch.items[state.ticket.first_item + i]);
     }
-    sync_block();
     if (thread_index() == 0 && fetch_add_acq_rel(&decision().finished, 1) + 1 ==
                                    static_cast<uint32_t>(tensor().finish_tickets)) {
       store_cross_block(&decision().finished, 0u);

@@ -108,8 +108,7 @@ struct SpanWork {
     span.count =
         static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin));
     const uintptr_t p = reinterpret_cast<uintptr_t>(span.p);
-    span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0 &&
-                p % sizeof(Storage) == 0;
+    span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;
     const int before = static_cast<int>((16 - p % 16) % 16 / sizeof(Storage));
     span.head = before < span.count ? before : span.count;
     return span;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../../csrc/step_args.h"
+#include "../../csrc/cuda/kernel_args.h"
 
 namespace emulation {
 
@@ -96,7 +96,7 @@ inline const std::vector<Case>& cases() {
     small.method = kSGDP;
     all.push_back(small);
     for (const DType dtype : {kDouble, kBrain, kHalf}) {
-      const int64_t tile = dtype == kDouble ? 2816 : 5632;
+      const int64_t tile = adamp::tile_elements(dtype);
       const std::string name = dtype == kDouble  ? "float64"
                                : dtype == kBrain ? "bfloat16"
                                                  : "float16";

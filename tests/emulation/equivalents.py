@@ -34,7 +34,7 @@ _KNOWN = (
     (SPANS, "(16 - p % 16) % 16", "(16 - p % 16) % 15", _ALIKE),
     (SPANS, "before < span.count ?", "before <= span.count ?", _ALIKE),
     (ARGS, "kItemsPerFinish = 16;", "kItemsPerFinish = 1", _ORDER),
-    (ARGS, "kBlocksPerSm = 2;", "kBlocksPerSm = ", "how many blocks run at a time"),
+    (ARGS, "int blocks_per_sm(TypeSet types)", "", "how many blocks run at a time"),
     (ARGS, "int tile_elements(DType dtype)", "", _SIZE),
     (ARGS, "int max_rows(DType dtype)", "", _SIZE),
     (ARGS, "kInlineCapacity = 11008;", "kInlineCapacity = 110", _ORDER),

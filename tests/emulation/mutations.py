@@ -62,8 +62,8 @@ MUTATIONS = (
     Mutation(
         "gradient's alignment ignored",
         SPANS,
-        "span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0 &&",
-        "span.wide = tensor.wide != 0 &&",
+        "span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;",
+        "span.wide = tensor.wide != 0;",
     ),
     Mutation(
         "32-bit element index",
@@ -222,17 +222,19 @@ MUTATIONS = (
     Mutation(
         "a row's length in the layer's test",
         KERNEL,
-        "const S numel = S(tensor.info.rows) * S(tensor.info.cols);",
-        "const S numel = S(tensor.info.cols);",
+        "const S numel = S(tensor().info.rows) * S(tensor().info.cols);",
+        "const S numel = S(tensor().info.cols);",
     ),
     Mutation(
         "length of a piece in a row's test",
         KERNEL,
-        "failed += !cosine_below(sums, S(tensor.info.cols), memory.scalars);",
-        "failed += !cosine_below(sums, S(tensor.info.cols / pieces), memory.scalars);",
+        "const int64_t pieces = tensor().item_count / tensor().info.rows; const S bound ="
+        " cosine_bound(S(tensor().info.cols), memory.scalars);",
+        "const int64_t pieces = tensor().item_count / tensor().info.rows; const S bound ="
+        " cosine_bound(S(tensor().info.cols / pieces), memory.scalars);",
     ),
     Mutation(
-        "gradient's norm not clamped", FORMULAS, "(norm_g > h.eps ? norm_g : h.eps)", "norm_g"
+        "gradient's norm not clamped", FORMULAS, "(norm_g > eps ? norm_g : eps)", "norm_g"
     ),
     Mutation(
         "weight against gradient always passes",
@@ -265,8 +267,8 @@ MUTATIONS = (
     Mutation(
         "options by tensor, not by group",
         KERNEL,
-        "hyper(launch.hypers[launch.hyper_indices[index]])",
-        "hyper(launch.hypers[index])",
+        "hyper = state.launch.hypers[state.launch.hyper_indices[index]];",
+        "hyper = state.launch.hypers[index];",
     ),
     Mutation(
         "a lane's last row decides what is pending",
@@ -280,11 +282,11 @@ MUTATIONS = (
         "(added.count + kItemsPerFinish - 1) / kItemsPerFinish",
         "(added.count + kItemsPerFinish + 1) / kItemsPerFinish",
     ),
-    Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision.pending, 0u);", ""),
+    Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision().pending, 0u);", ""),
     Mutation(
         "finished though nothing was left",
         KERNEL,
-        ": load_cross_block(&decision.pending) == 0;",
+        ": load_cross_block(&decision().pending) == 0;",
         ": false;",
     ),
     Mutation("all accesses narrow", SPANS, "if (!span.wide) {", "if (true) {"),
@@ -311,8 +313,8 @@ MUTATIONS = (
     Mutation(
         "32-bit offset of records",
         KERNEL,
-        "(launch.scratch + tensor.records)",
-        "(launch.scratch + static_cast<int32_t>(tensor.records))",
+        "(state.launch.scratch + tensor().records)",
+        "(state.launch.scratch + static_cast<int32_t>(tensor().records))",
     ),
     Mutation(
         "32-bit row index",
