@@ -233,9 +233,7 @@ MUTATIONS = (
         "const int64_t pieces = tensor().item_count / tensor().info.rows; const S bound ="
         " cosine_bound(S(tensor().info.cols / pieces), memory.scalars);",
     ),
-    Mutation(
-        "gradient's norm not clamped", FORMULAS, "(norm_g > eps ? norm_g : eps)", "norm_g"
-    ),
+    Mutation("gradient's norm not clamped", FORMULAS, "(norm_g > eps ? norm_g : eps)", "norm_g"),
     Mutation(
         "weight against gradient always passes",
         FORMULAS,
