@@ -24,5 +24,7 @@ def machine(machine: dict[str, Any]) -> str:
     if machine["gpu"]:
         gpu = f"{machine['gpu']} (driver {machine['gpu_driver']}, CUDA {machine['cuda']})"
         parts = [gpu, *parts]
-    parts += [f"torch {machine['torch']}", machine["date"], f"commit {machine['commit']}"]
+    parts += [f"torch {machine['torch']}", machine["date"]]
+    if machine["commit"]:
+        parts.append(f"commit {machine['commit']}")
     return "Measured on " + ", ".join(parts) + "."
