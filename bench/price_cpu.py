@@ -55,6 +55,18 @@ def _take_turns(
     return said
 
 
+def _demand(outcome: str, lane: Lane) -> None:
+    """See that the optimizer found in every matrix what its gradients were made for.
+
+    Raises:
+        RuntimeError: it did not, and what was timed is another case.
+    """
+    views = {"projected": 1, "unprojected": 0}
+    found = {int(s["view"]) for s in lane.optimizer.state.values() if "view" in s}
+    if outcome in views and found != {views[outcome]}:
+        raise RuntimeError(f"{lane.contender.label}, {outcome}: outcomes {sorted(found)}")
+
+
 def outcomes(group: str, family: Family, workload: Workload, rounds: int) -> Found:
     """A family on one workload: every outcome and, as in training, every kind of projection.
 
@@ -74,6 +86,7 @@ def outcomes(group: str, family: Family, workload: Workload, rounds: int) -> Fou
         for threads in THREADS:
             turning = [*lanes, *others.values()]
             said = _take_turns(turning, workload, gradients, rounds, threads)
+            _demand(outcome, auto)
             where = workload.title, f"{outcome}, {said}"
             yield _cell(group, AGAIN, where, second, first)
             yield _cell(group, outcome, where, auto, first)
