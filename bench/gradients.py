@@ -34,9 +34,9 @@ CHANCE = 0.02
 # The layer cosine of the steps that do not pass, in units of 1/sqrt(numel); the bound is 0.1 there.
 FAILING_COSINE = 4.0
 
-LEARNING_RATE = 1e-9
-"""So small that weights stay where they are, and with them the outcome; a step costs the same. At
-1e-7 a hundred steps of SGDP moved long rows beyond their bound."""
+LEARNING_RATE = 1e-12
+"""So small that weights stay where they are, to the bit, and with them the outcome; a step costs
+the same. At 1e-7 a hundred steps of SGDP moved long rows beyond their bound."""
 
 
 def make_weights(workload: Workload, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
