@@ -167,12 +167,14 @@ def main() -> int:
         build.driver(variant)  # what all have in common
     wanted = [m for m in mutants() if options.match in f"{m.file}:{m.before}"]
     random.Random(options.seed).shuffle(wanted)
+    drawn = wanted[: options.count]
     survivors = 0
-    for mutant in wanted[: options.count]:
+    for mutant in drawn:
         said = reason(mutant.file, mutant.before, mutant.after) or judge(mutant)
         if not said:
             print(f"SURVIVES {mutant}", flush=True)
         survivors += not said
+    print(f"{len(drawn)} mutants, {survivors} not noticed")
     return survivors > 0
 
 
