@@ -230,6 +230,11 @@ struct Loops {
   template <bool kUndo, bool kBuffer, bool kTail>
   static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count,
                                    const Scalars<S>& h, RowUpdate<S> next, RowUpdate<S> previous) {
+    if constexpr (!kTail) {
+      __builtin_prefetch(at.p + i + kAhead, 1);
+      __builtin_prefetch(at.m + i + kAhead, 0);
+      if constexpr (kAdam) __builtin_prefetch(at.v + i + kAhead, 0);
+    }
     Lanes p = get<kTail>(at.p + i, count);
     const Lanes m = get<kTail>(at.m + i, count);
     Lanes v = p, g = p;
