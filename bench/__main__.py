@@ -67,6 +67,7 @@ def _epilog() -> str:
     lines += ["  natural      as in training: weights before a BatchNorm are projected by channel;"]
     lines += ["               other matrices by layer, by chance, in 2 % of steps"]
     lines += ["  projected    every matrix by channel", "  unprojected  none"]
+    lines += ["  alternating  matrices in turn by channel and not at all"]
     lines += ["  mixed        matrices in turn by layer, by channel and not at all"]
     return "\n".join(lines)
 

@@ -15,18 +15,26 @@ from torch import Tensor
 
 from bench.workloads import Workload
 
-OUTCOMES = ("natural", "projected", "unprojected", "mixed")
+OUTCOMES = ("natural", "projected", "unprojected", "alternating", "mixed")
 """natural: what training shows (weights in front of a BatchNorm always pass by channel; any other
 matrix passes by layer, by chance, in 2 % of its steps); projected: every row of every matrix is
-tangential; unprojected: every row has a radial part; mixed: matrices in turn pass by layer, by
-channel, and not at all."""
+tangential; unprojected: every row has a radial part; alternating: matrices in turn pass by channel
+and not at all; mixed: matrices in turn pass by layer, by channel, and not at all."""
 
 ADVERSARY = "adversary"
 """One more, which no training shows: every matrix changes between channel and none at every step,
 so that whoever foresees an outcome foresees the wrong one."""
 
-VIEWS = {"projected": "channel", "unprojected": "none"}
-"""The outcomes that are the same for every matrix, as the optimizer names them."""
+NONE, CHANNEL, LAYER = 0, 1, 2
+"""As the optimizer's state ``view`` says it."""
+
+VIEWS = {
+    "projected": (CHANNEL,),
+    "unprojected": (NONE,),
+    "alternating": (CHANNEL, NONE),
+    "mixed": (LAYER, CHANNEL, NONE),
+}
+"""What matrices come out as, in turn, where nothing is left to chance."""
 
 CHANCE = 0.02
 """How often a matrix without BatchNorm passes the layer test. Observed on small GPT-2 and Llama."""
@@ -73,22 +81,22 @@ class Gradients:
         self._changing: list[tuple[Tensor, Tensor]] = []
         self._by_channel_now = False
         self._random = random.Random(2)
-        mixed = itertools.cycle(("layer", "channel", "none"))
+        turns = itertools.cycle(VIEWS.get(outcome, (None,)))
         for spec, weight, grad in zip(workload.weights, weights, self.tensors, strict=True):
             if grad.dim() <= 1:
                 continue
             by_channel = grad.view(len(grad), -1), weight.view(len(grad), -1)
             by_layer = grad.view(1, -1), weight.view(1, -1)
-            view = next(mixed) if outcome == "mixed" else VIEWS.get(outcome)
+            view = next(turns)
             if outcome == ADVERSARY:
                 _set_cosine(*by_channel, 0.5)
                 self._changing.append(by_channel)
-            elif view == "channel" or (outcome == "natural" and spec.scale_invariant):
+            elif view == CHANNEL or (outcome == "natural" and spec.scale_invariant):
                 _set_cosine(*by_channel, 0.0)
-            elif view == "layer":
+            elif view == LAYER:
                 # Its rows, random, fail.
                 _set_cosine(*by_layer, 0.0)
-            elif view == "none":
+            elif view == NONE:
                 _set_cosine(*by_channel, 0.5)
             else:
                 cosine = min(0.9, FAILING_COSINE / math.sqrt(grad.numel()))

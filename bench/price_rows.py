@@ -73,7 +73,8 @@ OUTCOME_CASES = {
     "natural": "as in training",
     "projected": "all by channel",
     "unprojected": "none projected",
-    "mixed": "mixed outcomes",
+    "alternating": "channel and none in turn",
+    "mixed": "layer, channel, none in turn",
 }
 
 

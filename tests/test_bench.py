@@ -39,7 +39,12 @@ def test_smallest_run(command: str, tmp_path: Path) -> None:
     assert (tmp_path / f"cpu-{command}.json").exists()
 
 
-OUTCOMES = {"projected": [1] * 6, "unprojected": [0] * 6, "mixed": [2, 1, 0] * 2}
+OUTCOMES = {
+    "projected": [1] * 6,
+    "unprojected": [0] * 6,
+    "alternating": [1, 0] * 3,
+    "mixed": [2, 1, 0] * 2,
+}
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
