@@ -1,7 +1,8 @@
 # Two commands: `make bench` and `make test`. Each sets up .venv first.
 #
 # A machine with its own torch and no network: make bench PYTHON=python3 VENV=
-# On a GPU: make gpu-check, which takes 9 minutes at most; its files go to the folder OUT names.
+# On a GPU: make gpu-check, which takes 9 minutes at most, and make gpu-tune, about 5; their files go
+# to the folder OUT names.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,11 +16,11 @@ else
 RUN := $(VENV)/bin/python
 BIN := $(VENV)/bin/
 endif
-CPP = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CPP = $(shell find csrc tests bench -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test nightly real-build gpu-check lint format clean
+.PHONY: bench test nightly real-build gpu-check gpu-tune lint format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
+	@echo "make gpu-tune    which block size, tile and order of the CUDA kernels is best on a GPU"
 	@echo "make lint        lint, format and type checks"
 
 bench: $(STAMPS)/built
@@ -47,6 +49,10 @@ real-build:
 # Builds by itself, for the GPU at hand.
 gpu-check: $(STAMPS)/packages
 	PYTHONPATH=. $(RUN) -m bench.gpu_check $(ARGS)
+
+# Compiles each variant by itself.
+gpu-tune: $(STAMPS)/packages
+	PYTHONPATH=. $(RUN) -m bench.tune $(ARGS)
 
 lint: $(STAMPS)/packages
 	$(RUN) -m ruff check .
