@@ -73,6 +73,7 @@ class ProjectedOptimizer(Optimizer):
             used;
                 nothing has changed then, neither parameters nor state.
         """
+        self._refuse_capture()
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -85,6 +86,18 @@ class ProjectedOptimizer(Optimizer):
         for plan in self._plans:
             plan.run()
         return loss
+
+    def _refuse_capture(self) -> None:
+        """Without ``capturable`` a graph would hold this step's count and numbers for ever."""
+        started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if started and torch.cuda.is_current_stream_capturing():
+            for index, group in enumerate(self.param_groups):
+                if not group["capturable"]:
+                    raise RuntimeError(
+                        f"step() is being captured into a CUDA graph and group {index} has "
+                        "capturable=False: each replay would repeat this step's count and options; "
+                        "use capturable=True with backend=None or 'reference'"
+                    )
 
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""

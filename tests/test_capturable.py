@@ -133,3 +133,13 @@ def test_set_later(backend: Target, kind: Kind) -> None:
         assert "capturable" in str(error)
         optimizer.param_groups[0]["capturable"] = False
     run(optimizer, pairs, SCRIPT[3:6])
+
+
+def test_capture_without_it(backend: Target, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that would repeat one step's count for ever is refused before any change."""
+    optimizer, pairs = model(kind, backend)
+    run(optimizer, pairs, SCRIPT[:2])
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_current_stream_capturing", lambda: True)
+    error = fails_and_changes_nothing(optimizer, [pair.p for pair in pairs])
+    assert "graph" in str(error) and "capturable=True" in str(error)

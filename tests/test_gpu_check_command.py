@@ -103,6 +103,13 @@ def test_tools_that_are_missing(tmp_path: Path) -> None:
     assert len(lacking) == 8
 
 
+def test_initcheck_sees_every_kernel(tmp_path: Path) -> None:
+    """Memory that a kernel left out has filled, as torch fills the moments, would count as not."""
+    planned = stages.all_stages(make_setup(tmp_path, dict.fromkeys(needs.TOOLS, "/tool")))
+    filtered = {stage.name.split()[-1] for stage in planned if "--kernel-name" in stage.command}
+    assert filtered == {"racecheck", "synccheck"}
+
+
 def executable(path: Path, script: str) -> None:
     """A shell script as a program."""
     path.write_text(f"#!/usr/bin/env bash\n{script}\n")

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from cases import DECAY, shapes
 from conftest import Kind
-from gradients import SCRIPT
-from parity import model, run
+from gradients import SCRIPT, generator
+from layouts import contiguous, misaligned
+from parity import model, run, weights
 from targets import Target
 
 
@@ -78,3 +80,18 @@ def test_same_gradient_twice(backend: Target, kind: Kind) -> None:
         optimizer.step()
         for pair in pairs:
             pair.check(optimizer.state[pair.p], "shared")
+
+
+def test_alignment_changes_no_bit(backend: Target, kind: Kind) -> None:
+    """Wherever a gradient lies in memory, a run comes to the same bits."""
+    shape = shapes("odd" if backend.slow else "several_blocks")[0]
+    runs = []
+    for layout in (contiguous, misaligned):
+        p = weights(shape, device=backend.device)
+        optimizer = kind.make([p], backend, **DECAY)
+        rng = generator(0)
+        for _ in range(3):
+            p.grad = layout(torch.randn(shape.shape, generator=rng).to(p.device))
+            optimizer.step()
+        runs.append([p, *optimizer.state[p].values()])
+    assert all(map(torch.equal, *runs))

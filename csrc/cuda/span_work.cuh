@@ -130,7 +130,10 @@ struct SpanWork {
   template <int kCount, bool kStreaming>
   static ADAMP_DEVICE void store(Storage* at, const Pack<kCount>& pack) {
     if constexpr (kCount == 1) {
-      memcpy(at, pack.bytes, sizeof(Storage));
+      // By way of an element: nvcc copies bytes to a pointer of any type one at a time.
+      Storage element;
+      memcpy(&element, pack.bytes, sizeof element);
+      *at = element;
     } else {
       Wide wide;
       memcpy(&wide, pack.bytes, sizeof wide);
