@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from adamp_fused import _backend, _checks
@@ -70,13 +71,20 @@ class ProjectedOptimizer(Optimizer):
 
         Raises:
             TypeError, ValueError, RuntimeError: a gradient, an option or a state tensor cannot be
-            used;
-                nothing has changed then, neither parameters nor state.
+                used; nothing has changed then, neither parameters nor state.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._perform()
+        return loss
+
+    # A compiled training step calls it as it is, as it does the fused steps of torch: traced, it
+    # would be compiled anew for each parameter, and there is nothing to gain in one launch.
+    @_disable_dynamo
+    def _perform(self) -> None:
+        """Step on the gradients that are there."""
         groups, state = self.param_groups, self.state
         fresh = [plan.refresh(groups, state) for plan in self._plans]
         late = any(param.grad is not None for param in self._unplanned)
@@ -84,7 +92,6 @@ class ProjectedOptimizer(Optimizer):
             self._plans = self._plan_anew()
         for plan in self._plans:
             plan.run()
-        return loss
 
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""
