@@ -81,7 +81,7 @@ BACKENDS: dict[str, Backend] = {}
 
 def check_name(requested: str | None) -> None:
     """Raise ValueError unless ``requested`` is None or names a backend."""
-    if requested is not None and requested not in BACKENDS:
+    if requested not in (None, *BACKENDS):
         raise ValueError(
             f"backend={requested!r} is not a backend; use one of {', '.join(map(repr, BACKENDS))}, "
             "or None for the best one of each parameter's device"

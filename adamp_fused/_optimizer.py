@@ -140,6 +140,10 @@ class ProjectedOptimizer(Optimizer):
                 for key in self._moments:
                     if key in state:
                         _checks.check_moment(param, state[key], key, name)
+                if self._counts_steps and "step" in state:
+                    _checks.check_count(state["step"], "step", name, not group["capturable"])
+                if "view" in state:
+                    _checks.check_count(state["view"], "view", name, may_read=False)
                 slots.append(Slot(param, grad, state, group, group_index))
         return slots
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.nn import Parameter
+from torch.testing._internal.two_tensor import TwoTensor
 
 from cases import shapes
 from conftest import Kind
@@ -91,3 +92,16 @@ def test_parameters(kind: Kind, dtype: torch.dtype) -> None:
     with pytest.raises(WRONG, match=str(dtype)):
         optimizer.add_param_group({"params": bad})
     assert len(optimizer.param_groups) == 1
+
+
+def flattened(p: Parameter) -> Parameter:
+    """As FSDP marks the parameters that it has flattened."""
+    p._is_flat_param = True
+    return p
+
+
+@pytest.mark.parametrize("wrap", [lambda p: Parameter(TwoTensor(p.data, p.data)), flattened])
+def test_wrapped_parameters(kind: Kind, wrap: Callable[[Parameter], Parameter]) -> None:
+    """Parameters that hide their rows are refused rather than updated as if they had none."""
+    with pytest.raises(WRONG, match=r"parameter 0 of group 0.*whole rows.*give the optimizer"):
+        kind.make([wrap(weights(*shapes("odd")))])
