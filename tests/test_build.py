@@ -86,6 +86,13 @@ def test_without_extension(tree: Path, environment: dict[str, str]) -> None:
     assert f"start Python elsewhere, since in {tree} it imports the sources" in why
 
 
+def test_type_hints_are_installed(tree: Path) -> None:
+    """The mark by which type checkers read the hints of an installed package goes with it."""
+    built = run(tree, "setup.py", "build_py", "--build-lib", "lib", ADAMP_FUSED_BUILD="none")
+    assert built.returncode == 0, built.stderr
+    assert (tree / "lib/adamp_fused/py.typed").exists()
+
+
 def test_info_names_what_was_built() -> None:
     """In this tree the CPU kernels are there, and the text says the same as the JSON."""
     info = json.loads(run(ROOT, "-m", "adamp_fused", "info", "--json").stdout)
