@@ -43,7 +43,10 @@ class Plan(Protocol):
         """
 
     def run(self) -> None:
-        """Perform one step on what was last picked up."""
+        """Perform one step on what was last picked up, and keep no gradient.
+
+        A gradient belongs to the user: zero_grad must be able to free it.
+        """
 
 
 class Backend(Protocol):

@@ -92,6 +92,8 @@ class ProjectedOptimizer(Optimizer):
             self._plans = self._plan_anew()
         for plan in self._plans:
             plan.run()
+        if self._plans and isinstance(self._plans[-1], Staging):
+            self._plans = []  # its copies are as large as weights and moments, and used up
 
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""

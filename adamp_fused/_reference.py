@@ -43,7 +43,8 @@ class _ReferencePlan:
         return False
 
     def run(self) -> None:
-        for slot in self._slots:
+        slots, self._slots = self._slots, []
+        for slot in slots:
             if slot.grad is not None:
                 _step(self._moments, slot.param, slot.grad, slot.state, slot.group)
 

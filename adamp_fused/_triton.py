@@ -188,6 +188,8 @@ class _Launch:
             [slot.param for slot in stepped]
             + [slot.state[key] for slot in stepped for key in written if key in slot.state]
         )
+        for slot in stepped:
+            slot.grad = None
 
     def _launch(self, counts: dict[int, float]) -> None:
         kernels, _ = load_kernels()
