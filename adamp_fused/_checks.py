@@ -65,8 +65,9 @@ def check_param(param: Tensor, name: str) -> None:
     # would be projected, without a word.
     if is_traceable_wrapper_subclass(param) or getattr(param, "_is_flat_param", False):
         raise TypeError(
-            f"{name} is a {type(param).__name__}; sharded and wrapped parameters are not supported "
-            "yet, since the projection needs whole rows: give the optimizer the plain parameters"
+            f"{name} is a wrapped, sharded or flattened parameter ({type(param).__name__}); these "
+            "are not supported yet, since the projection needs whole rows: give the optimizer the "
+            "plain parameters"
         )
     if torch._debug_has_internal_overlap(param) == 1:
         raise ValueError(

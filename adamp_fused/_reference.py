@@ -52,7 +52,7 @@ class _ReferencePlan:
 def _step(
     moments: Any, param: Tensor, grad: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> None:
-    """One parameter, one step: accumulate, decide, apply (DESIGN of the package in three lines)."""
+    """One parameter, one step: accumulate, decide, apply."""
     opmath = torch.float64 if param.dtype == torch.float64 else torch.float32
     p = param.to(opmath)
     g = -grad.to(opmath) if group["maximize"] else grad.to(opmath)
