@@ -77,6 +77,13 @@ def check_param(param: Tensor, name: str) -> None:
         )
 
 
+def check_once(param: Tensor, name: str, seen: dict[Tensor, str]) -> None:
+    """Raise if ``param`` is among those ``seen``, whose names are its values; add it to them."""
+    if param in seen:
+        raise ValueError(f"{name} is {seen[param]} again; list each parameter once")
+    seen[param] = name
+
+
 def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
     """Raise unless ``grad`` is a gradient that ``param`` can be stepped with."""
     if grad.layout != torch.strided:

@@ -43,7 +43,7 @@ class ProjectedOptimizer(Optimizer):
         """Add a parameter group; options it does not name take the optimizer's defaults.
 
         Raises:
-            ValueError: an option is out of range, or a parameter is in the optimizer already.
+            ValueError: an option is out of range, or a parameter is there already.
             TypeError: a parameter is no dense floating-point tensor.
             RuntimeError: the requested backend cannot serve a parameter's device.
         """
@@ -51,8 +51,11 @@ class ProjectedOptimizer(Optimizer):
         group = self.param_groups[-1]
         try:
             _checks.check_options(group)
+            seen: dict[Tensor, str] = {}
             for i, param in enumerate(group["params"]):
-                _checks.check_param(param, self._name(len(self.param_groups) - 1, i))
+                name = self._name(len(self.param_groups) - 1, i)
+                _checks.check_once(param, name, seen)
+                _checks.check_param(param, name)
                 _backend.choose(self._backend_name, param.device, group["capturable"])
         except Exception:
             self.param_groups.pop()
@@ -127,15 +130,17 @@ class ProjectedOptimizer(Optimizer):
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""
         slots = []
+        seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
             _checks.check_options(group)
             for i, param in enumerate(group["params"]):
+                name = self._name(group_index, i)
+                _checks.check_once(param, name, seen)
                 grad = param.grad
                 # .get: looking up a defaultdict would make an entry.
                 state = self.state.get(param) or {}
                 if grad is None and not state:
                     continue
-                name = self._name(group_index, i)
                 _checks.check_param(param, name)
                 if grad is not None:
                     _checks.check_grad(param, grad, name)

@@ -94,6 +94,19 @@ def test_parameters(kind: Kind, dtype: torch.dtype) -> None:
     assert len(optimizer.param_groups) == 1
 
 
+def test_parameter_listed_twice(backend: Target, kind: Kind) -> None:
+    """A parameter that comes twice would be stepped by two threads at once."""
+    again = r"parameter 2 of group 0 is parameter 0 of group 0 again; list each parameter once"
+    a, b = (weights(*shapes(shape), device=backend.device) for shape in ("odd", "bias"))
+    with pytest.raises(ValueError, match=again), pytest.warns(match="duplicate parameters"):
+        kind.make([a, b, a], backend)
+    optimizer = kind.make([a, b], backend)
+    a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+    optimizer.step()
+    optimizer.param_groups[0]["params"].append(a)
+    assert re.search(again, str(fails_and_changes_nothing(optimizer, [a, b])))
+
+
 def flattened(p: Parameter) -> Parameter:
     """As FSDP marks the parameters that it has flattened."""
     p._is_flat_param = True
