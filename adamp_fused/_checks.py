@@ -119,6 +119,15 @@ def check_moment(param: Tensor, moment: Any, key: str, name: str) -> None:
             )
 
 
+def check_memory(tensor: Tensor, name: str) -> None:
+    """Raise if the memory of ``tensor`` was taken away, as sharding does between uses."""
+    if tensor.numel() > 0 and tensor.untyped_storage().nbytes() == 0:
+        raise ValueError(
+            f"{name} of shape {tuple(tensor.shape)} has no memory, its storage was resized to 0; "
+            "give it memory again before the step"
+        )
+
+
 def check_count(value: Any, key: str, name: str, may_read: bool) -> None:
     """Raise unless ``step`` or ``view`` of the state is one number, not below 0 if that is read."""
     if not _is_number(value) or (may_read and not value >= 0):

@@ -144,9 +144,13 @@ class ProjectedOptimizer(Optimizer):
                 _checks.check_param(param, name)
                 if grad is not None:
                     _checks.check_grad(param, grad, name)
+                    _checks.check_memory(param, name)
+                    _checks.check_memory(grad, f"the gradient of {name}")
                 for key in self._moments:
                     if key in state:
                         _checks.check_moment(param, state[key], key, name)
+                        if grad is not None:
+                            _checks.check_memory(state[key], f"the state {key!r} of {name}")
                 if self._counts_steps and "step" in state:
                     _checks.check_count(state["step"], "step", name, not group["capturable"])
                 if "view" in state:

@@ -266,5 +266,6 @@ class _Memory:
             and grad.device == param.device
             and grad.shape == self._shape
             and in_layout(grad, self._strides)
+            and (grad.data_ptr() != 0 or grad.numel() == 0)
             and not (self.aligned and grad.data_ptr() % 16)
         )

@@ -8,7 +8,7 @@ import torch
 from torch.nn import Parameter
 from torch.testing._internal.two_tensor import TwoTensor
 
-from cases import shapes
+from cases import STATE_KEYS, shapes
 from conftest import Kind
 from parity import weights
 from spoiling import WRONG, fails_and_changes_nothing, ready
@@ -92,6 +92,21 @@ def test_parameters(kind: Kind, dtype: torch.dtype) -> None:
     with pytest.raises(WRONG, match=str(dtype)):
         optimizer.add_param_group({"params": bad})
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("what", ["parameter", "gradient", "state"])
+def test_memory_taken_away(backend: Target, kind: Kind, what: str) -> None:
+    """A tensor whose storage was freed stops the step instead of being read."""
+    optimizer, params = ready(kind, backend)
+    optimizer.step()
+    p = params[-1]
+    moment = optimizer.state[p][STATE_KEYS[kind.name][0]]
+    freed = {"parameter": p, "gradient": p.grad, "state": moment}
+    before = [q.detach().clone() for q in params[:-1]]
+    freed[what].untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match=r"parameter 0 of group 1 .*no memory.*give it memory"):
+        optimizer.step()
+    assert all(map(torch.equal, params[:-1], before))
 
 
 def test_parameter_listed_twice(backend: Target, kind: Kind) -> None:
