@@ -43,7 +43,10 @@ class Plan(Protocol):
         """
 
     def run(self) -> None:
-        """Perform one step on what was last picked up."""
+        """Perform one step on what was last picked up, and keep no gradient.
+
+        A gradient belongs to the user: zero_grad must be able to free it.
+        """
 
 
 class Backend(Protocol):
@@ -81,7 +84,7 @@ BACKENDS: dict[str, Backend] = {}
 
 def check_name(requested: str | None) -> None:
     """Raise ValueError unless ``requested`` is None or names a backend."""
-    if requested is not None and requested not in BACKENDS:
+    if requested not in (None, *BACKENDS):
         raise ValueError(
             f"backend={requested!r} is not a backend; use one of {', '.join(map(repr, BACKENDS))}, "
             "or None for the best one of each parameter's device"

@@ -5,6 +5,7 @@ All of them run before a step changes anything.
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -13,6 +14,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 PROJECTIONS = ("auto", "channel", "layer", "off")
+STATE_REMEDY = (
+    "load the checkpoint of this model with load_state_dict, or start afresh by deleting the "
+    "parameter's entry of optimizer.state"
+)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -31,11 +36,16 @@ def check_options(group: dict[str, Any]) -> None:
             _check_fraction(f"betas[{i}]", beta, "0.9 or 0.999 are common")
     if "momentum" in group:
         _check_fraction("momentum", group["momentum"], "0.9 is common")
-        _check_number("dampening", group["dampening"])
+        _check_finite("dampening", group["dampening"], "0 is common")
     if group["projection"] not in PROJECTIONS:
         raise ValueError(
             f"projection={group['projection']!r} is not known; use one of "
             f"{', '.join(map(repr, PROJECTIONS))}"
+        )
+    if "backend" in group:
+        raise ValueError(
+            f"backend={group['backend']!r} is given to a parameter group and must be one for all: "
+            "pass it to the optimizer, or use an optimizer for each backend"
         )
 
 
@@ -51,10 +61,13 @@ def check_param(param: Tensor, name: str) -> None:
             f"{name} has layout {param.layout}; parameters must be dense (torch.strided): convert "
             "it with .to_dense()"
         )
-    if is_traceable_wrapper_subclass(param):
+    # FSDP's flattened parameters are plain tensors with a mark: of one dimension, so that none
+    # would be projected, without a word.
+    if is_traceable_wrapper_subclass(param) or getattr(param, "_is_flat_param", False):
         raise TypeError(
-            f"{name} is a {type(param).__name__}; sharded and wrapped parameters are not supported "
-            "yet, since the projection needs whole rows: give the optimizer the plain parameters"
+            f"{name} is a wrapped, sharded or flattened parameter ({type(param).__name__}); these "
+            "are not supported yet, since the projection needs whole rows: give the optimizer the "
+            "plain parameters"
         )
     if torch._debug_has_internal_overlap(param) == 1:
         raise ValueError(
@@ -62,6 +75,13 @@ def check_param(param: Tensor, name: str) -> None:
             "elements in one memory location (an expanded tensor); make it a tensor of its own "
             "with .clone()"
         )
+
+
+def check_once(param: Tensor, name: str, seen: dict[Tensor, str]) -> None:
+    """Raise if ``param`` is among those ``seen``, whose names are its values; add it to them."""
+    if param in seen:
+        raise ValueError(f"{name} is {seen[param]} again; list each parameter once")
+    seen[param] = name
 
 
 def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
@@ -87,18 +107,34 @@ def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
 
 def check_moment(param: Tensor, moment: Any, key: str, name: str) -> None:
     """Raise unless a moment of the state fits its parameter."""
-    remedy = (
-        "load the checkpoint of this model with load_state_dict, or start afresh by deleting the "
-        "parameter's entry of optimizer.state"
-    )
     if not isinstance(moment, Tensor):
-        raise TypeError(f"the state {key!r} of {name} is {moment!r} and must be a tensor: {remedy}")
+        raise TypeError(
+            f"the state {key!r} of {name} is {moment!r} and must be a tensor: {STATE_REMEDY}"
+        )
     for what in ("shape", "dtype", "device"):
         if getattr(moment, what) != getattr(param, what):
             raise ValueError(
                 f"the state {key!r} of {name} has {what} {getattr(moment, what)} and the parameter "
-                f"{getattr(param, what)}; they must be the same: {remedy}"
+                f"{getattr(param, what)}; they must be the same: {STATE_REMEDY}"
             )
+
+
+def check_memory(tensor: Tensor, name: str) -> None:
+    """Raise if the memory of ``tensor`` was taken away, as sharding does between uses."""
+    if tensor.numel() > 0 and tensor.untyped_storage().nbytes() == 0:
+        raise ValueError(
+            f"{name} of shape {tuple(tensor.shape)} has no memory, its storage was resized to 0; "
+            "give it memory again before the step"
+        )
+
+
+def check_count(value: Any, key: str, name: str, may_read: bool) -> None:
+    """Raise unless ``step`` or ``view`` of the state is one number, not below 0 if that is read."""
+    if not _is_number(value) or (may_read and not value >= 0):
+        raise ValueError(
+            f"the state {key!r} of {name} is {value!r} and must be one number, at least 0: "
+            f"{STATE_REMEDY}"
+        )
 
 
 def _check_lr(lr: Any) -> None:
@@ -115,8 +151,12 @@ def _check_lr(lr: Any) -> None:
         _check_at_least_zero("lr", lr)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+
+
 def _check_number(name: str, value: Any) -> None:
-    if not isinstance(value, (Real, Tensor)) or (isinstance(value, Tensor) and value.numel() != 1):
+    if not _is_number(value):
         raise TypeError(f"{name}={value!r} must be a number, for example {name}=0.1")
 
 
@@ -124,6 +164,12 @@ def _check_at_least_zero(name: str, value: Any) -> None:
     _check_number(name, value)
     if not value >= 0:
         raise ValueError(f"{name}={value!r} must be at least 0; pass {name}=0 or a positive number")
+
+
+def _check_finite(name: str, value: Any, advice: str) -> None:
+    _check_number(name, value)
+    if not -math.inf < value < math.inf:
+        raise ValueError(f"{name}={value!r} must be finite; {advice}")
 
 
 def _check_fraction(name: str, value: Any, advice: str) -> None:

@@ -5,6 +5,8 @@ The plan object of the extension does the work; here is only who can be served.
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -13,12 +15,17 @@ from adamp_fused._backend import Groups, Plan, Slot, State
 
 extension: ModuleType | None
 try:
-    from adamp_fused import _C as extension  # type: ignore[attr-defined, no-redef]
-
-    missing = ""
+    extension, missing = importlib.import_module("adamp_fused._C"), ""
 except ImportError as error:
-    extension = None
-    missing = str(error)
+    extension, missing = None, str(error)
+
+
+def _hidden() -> str:
+    """What to do besides, where Python was started in a clone and imports the sources there."""
+    folder = Path(__file__).parent.parent
+    if not (folder / "setup.py").exists():
+        return ""
+    return f" and start Python elsewhere, since in {folder} it imports the sources"
 
 
 class NativeBackend:
@@ -47,8 +54,8 @@ class NativeBackend:
             )
         if self._extension is None:
             return (
-                f"the native kernels are not built ({missing}); reinstall with a C++ compiler: "
-                "pip install --no-build-isolation ."
+                f"the native kernels are not built ({missing}); install with a C++ compiler: "
+                f"pip install --no-build-isolation .{_hidden()}"
             )
         if self._executor not in self._extension.executors:
             return (

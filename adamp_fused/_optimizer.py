@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from adamp_fused import _backend, _checks
@@ -42,7 +43,7 @@ class ProjectedOptimizer(Optimizer):
         """Add a parameter group; options it does not name take the optimizer's defaults.
 
         Raises:
-            ValueError: an option is out of range, or a parameter is in the optimizer already.
+            ValueError: an option is out of range, or a parameter is there already.
             TypeError: a parameter is no dense floating-point tensor.
             RuntimeError: the requested backend cannot serve a parameter's device.
         """
@@ -50,8 +51,11 @@ class ProjectedOptimizer(Optimizer):
         group = self.param_groups[-1]
         try:
             _checks.check_options(group)
+            seen: dict[Tensor, str] = {}
             for i, param in enumerate(group["params"]):
-                _checks.check_param(param, self._name(len(self.param_groups) - 1, i))
+                name = self._name(len(self.param_groups) - 1, i)
+                _checks.check_once(param, name, seen)
+                _checks.check_param(param, name)
                 _backend.choose(self._backend_name, param.device, group["capturable"])
         except Exception:
             self.param_groups.pop()
@@ -70,14 +74,21 @@ class ProjectedOptimizer(Optimizer):
 
         Raises:
             TypeError, ValueError, RuntimeError: a gradient, an option or a state tensor cannot be
-            used;
-                nothing has changed then, neither parameters nor state.
+                used; nothing has changed then, neither parameters nor state.
         """
         self._refuse_capture()
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._perform()
+        return loss
+
+    # A compiled training step calls it as it is, as it does the fused steps of torch: traced, it
+    # would be compiled anew for each parameter, and there is nothing to gain in one launch.
+    @_disable_dynamo
+    def _perform(self) -> None:
+        """Step on the gradients that are there."""
         groups, state = self.param_groups, self.state
         fresh = [plan.refresh(groups, state) for plan in self._plans]
         late = any(param.grad is not None for param in self._unplanned)
@@ -85,7 +96,8 @@ class ProjectedOptimizer(Optimizer):
             self._plans = self._plan_anew()
         for plan in self._plans:
             plan.run()
-        return loss
+        if self._plans and isinstance(self._plans[-1], Staging):
+            self._plans = []  # its copies are as large as weights and moments, and used up
 
     def _refuse_capture(self) -> None:
         """Without ``capturable`` a graph would hold this step's count and numbers for ever."""
@@ -131,21 +143,31 @@ class ProjectedOptimizer(Optimizer):
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""
         slots = []
+        seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
             _checks.check_options(group)
             for i, param in enumerate(group["params"]):
+                name = self._name(group_index, i)
+                _checks.check_once(param, name, seen)
                 grad = param.grad
                 # .get: looking up a defaultdict would make an entry.
                 state = self.state.get(param) or {}
                 if grad is None and not state:
                     continue
-                name = self._name(group_index, i)
                 _checks.check_param(param, name)
                 if grad is not None:
                     _checks.check_grad(param, grad, name)
+                    _checks.check_memory(param, name)
+                    _checks.check_memory(grad, f"the gradient of {name}")
                 for key in self._moments:
                     if key in state:
                         _checks.check_moment(param, state[key], key, name)
+                        if grad is not None:
+                            _checks.check_memory(state[key], f"the state {key!r} of {name}")
+                if self._counts_steps and "step" in state:
+                    _checks.check_count(state["step"], "step", name, not group["capturable"])
+                if "view" in state:
+                    _checks.check_count(state["view"], "view", name, may_read=False)
                 slots.append(Slot(param, grad, state, group, group_index))
         return slots
 

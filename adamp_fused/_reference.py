@@ -43,7 +43,8 @@ class _ReferencePlan:
         return False
 
     def run(self) -> None:
-        for slot in self._slots:
+        slots, self._slots = self._slots, []
+        for slot in slots:
             if slot.grad is not None:
                 _step(self._moments, slot.param, slot.grad, slot.state, slot.group)
 
@@ -51,7 +52,7 @@ class _ReferencePlan:
 def _step(
     moments: Any, param: Tensor, grad: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> None:
-    """One parameter, one step: accumulate, decide, apply (DESIGN of the package in three lines)."""
+    """One parameter, one step: accumulate, decide, apply."""
     opmath = torch.float64 if param.dtype == torch.float64 else torch.float32
     p = param.to(opmath)
     g = -grad.to(opmath) if group["maximize"] else grad.to(opmath)

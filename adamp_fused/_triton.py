@@ -188,6 +188,8 @@ class _Launch:
             [slot.param for slot in stepped]
             + [slot.state[key] for slot in stepped for key in written if key in slot.state]
         )
+        for slot in stepped:
+            slot.grad = None
 
     def _launch(self, counts: dict[int, float]) -> None:
         kernels, _ = load_kernels()
@@ -264,5 +266,6 @@ class _Memory:
             and grad.device == param.device
             and grad.shape == self._shape
             and in_layout(grad, self._strides)
+            and (grad.data_ptr() != 0 or grad.numel() == 0)
             and not (self.aligned and grad.data_ptr() % 16)
         )

@@ -42,7 +42,8 @@ class FusedAdamP(ProjectedOptimizer):
             view, without a test (for weights known to be followed by a normalisation); ``"off"``,
             never.
         maximize: step along the gradient instead of against it.
-        capturable: keep ``step`` on the parameter's device, so that no step waits for the host.
+        capturable: keep ``step`` on the parameter's device, so that no step waits for the host; on
+            the reference backend so far.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 

@@ -18,15 +18,15 @@ class FusedSGDP(ProjectedOptimizer):
         p &\leftarrow \Bigl(1 - \frac{lr \cdot wd \cdot r}{1-\mu}\Bigr) p - lr\, \Pi(u)
 
     with momentum :math:`\mu` and dampening :math:`d`; the projection :math:`\Pi` and :math:`r` as
-    in
-    :class:`FusedAdamP`.
+    in :class:`FusedAdamP`.
 
     Args:
         params: parameters or parameter groups, of dtype float32, float64, bfloat16 or float16.
         lr: learning rate, at least 0; a number or a tensor of one element.
         momentum: :math:`\mu`, in [0, 1).
-        dampening: :math:`d`.
-        weight_decay: decoupled weight decay, at least 0.
+        dampening: :math:`d`, finite.
+        weight_decay: decoupled weight decay, at least 0; unlike that of ``torch.optim.SGD`` it does
+            not pass through the momentum, hence the :math:`1-\mu`.
         nesterov: use Nesterov momentum.
         eps: at least 0; added to the norm in the projection, lower clamp of each norm in the
             cosine.
@@ -34,18 +34,20 @@ class FusedSGDP(ProjectedOptimizer):
         wd_ratio: factor of the weight decay on projected weights, at least 0.
         project_buffer: without nesterov :math:`u` *is* the momentum buffer. True: the projected
             :math:`\Pi(u)` becomes the buffer that the next step starts from, as in the official
-            package.
-            False: the buffer stays as it was before the projection, as the paper writes it. With
-            nesterov both are the same.
+            package. False: the buffer stays as it was before the projection, as the paper writes
+            it. With nesterov both are the same.
         projection: ``"auto"``, ``"channel"``, ``"layer"`` or ``"off"``, as in :class:`FusedAdamP`.
         maximize: step along the gradient instead of against it.
-        capturable: accepted for symmetry with FusedAdamP; SGDP keeps no step count.
+        capturable: as in :class:`FusedAdamP`, though SGDP keeps no step count.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
     State of each parameter, compatible with ``adamp`` 0.3.0: ``momentum`` (shape and dtype of the
     parameter); and, where ``projection="auto"`` tests it, ``view``, the last outcome (0-dim int32:
     0 none, 1 channel, 2 layer).
+
+    float16 and bfloat16 parameters are computed in float32: the buffer and the weights are rounded
+    once, when they are stored.
 
     Raises:
         ValueError: an option is out of its range; the message names it.

@@ -61,6 +61,7 @@ const void* address_of(const at::Tensor& tensor) {
   const c10::TensorImpl* const impl = tensor.unsafeGetTensorImpl();
   const char* const storage =
       static_cast<const char*>(impl->unsafe_storage().unsafeGetStorageImpl()->data());
+  if (storage == nullptr) return nullptr;
   return storage + impl->storage_offset() * static_cast<int64_t>(impl->itemsize());
 }
 
@@ -121,8 +122,10 @@ bool Entry::refresh() {
     return false;
   }
   grad = given;
-  grad_address = given.defined() && now.numel() > 0 ? address_of(given) : nullptr;
-  return true;
+  const bool has_work = given.defined() && now.numel() > 0;
+  grad_address = has_work ? address_of(given) : nullptr;
+  // Without memory, which the checks of a new plan will say.
+  return !has_work || grad_address != nullptr;
 }
 
 // Whether every tensor of the state is the one it was, where it was.

@@ -53,7 +53,7 @@ bool read_betas(PyObject* group, Hyper& h) {
 bool read_momentum(PyObject* group, Hyper& h) {
   double dampening = 0;
   if (!read_number(group, names().momentum, h.decay1) || h.decay1 >= 1 ||
-      !read_number(group, names().dampening, dampening, -HUGE_VAL) ||
+      !read_number(group, names().dampening, dampening, -HUGE_VAL) || !std::isfinite(dampening) ||
       !read_flag(group, names().project_buffer, h.project_buffer)) {
     return false;
   }

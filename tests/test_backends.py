@@ -32,7 +32,7 @@ def test_reference_serves_everything() -> None:
             assert BACKENDS["reference"].unavailable(torch.device(device), capturable) is None
 
 
-@pytest.mark.parametrize("wrong", ["CUDA", "torch", "", 3])
+@pytest.mark.parametrize("wrong", ["CUDA", "torch", "", 3, ["cpu"]])
 def test_unknown_name(kind: Kind, wrong: object) -> None:
     """An unknown backend is refused with the names that there are."""
     p = weights(*shapes("odd"))
@@ -40,6 +40,13 @@ def test_unknown_name(kind: Kind, wrong: object) -> None:
         type(kind.make([p]))([p], lr=0.1, backend=wrong)
     for name in (repr(wrong), *map(repr, BACKENDS)):
         assert name in str(caught.value)
+
+
+def test_not_an_option_of_a_group(kind: Kind) -> None:
+    """A backend named in a group is refused there, rather than passed over."""
+    group = {"params": [weights(*shapes("odd"))], "backend": "reference"}
+    with pytest.raises(WRONG, match=r"'reference'.*group.*pass it to the optimizer"):
+        kind.make([group])
 
 
 @pytest.mark.parametrize("name", ["cuda", "triton", "cpu"])

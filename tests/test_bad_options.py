@@ -26,14 +26,16 @@ BAD_OPTIONS = [
     ("betas", (0.9,), r"two"),
     ("momentum", -0.25, FRACTION),
     ("momentum", 1.0, FRACTION),
+    ("dampening", float("nan"), r"finite"),
+    ("dampening", float("inf"), r"finite"),
     ("projection", "chanel", r"'auto'.*'channel'.*'layer'.*'off'"),
 ]
 
 
 def bad_options(kind: Kind) -> list[tuple[str, Any, str]]:
     """Those of the list that this optimizer has."""
-    other = {"AdamP": "momentum", "SGDP": "betas"}[kind.name]
-    return [bad for bad in BAD_OPTIONS if bad[0] != other]
+    others = {"AdamP": ("momentum", "dampening"), "SGDP": ("betas",)}[kind.name]
+    return [bad for bad in BAD_OPTIONS if bad[0] not in others]
 
 
 OPTIONS = [

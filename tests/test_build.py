@@ -80,7 +80,17 @@ def test_without_extension(tree: Path, environment: dict[str, str]) -> None:
     assert "pip install --no-build-isolation" in done.stderr
     info = json.loads(run(tree, "-m", "adamp_fused", "info", "--json").stdout)
     assert info["devices"]["cpu"]["backend"] == "reference"
-    assert "not built" in info["devices"]["cpu"]["why not better"]["cpu"]
+    why = info["devices"]["cpu"]["why not better"]["cpu"]
+    assert "not built (No module named 'adamp_fused._C')" in why
+    # Whoever has installed the package and is still in the clone has to be told.
+    assert f"start Python elsewhere, since in {tree} it imports the sources" in why
+
+
+def test_type_hints_are_installed(tree: Path) -> None:
+    """The mark by which type checkers read the hints of an installed package goes with it."""
+    built = run(tree, "setup.py", "build_py", "--build-lib", "lib", ADAMP_FUSED_BUILD="none")
+    assert built.returncode == 0, built.stderr
+    assert (tree / "lib/adamp_fused/py.typed").exists()
 
 
 def test_info_names_what_was_built() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.nn import Parameter
+from torch.testing._internal.two_tensor import TwoTensor
 
-from cases import shapes
+from cases import STATE_KEYS, shapes
 from conftest import Kind
 from parity import weights
 from spoiling import WRONG, fails_and_changes_nothing, ready
@@ -91,3 +92,44 @@ def test_parameters(kind: Kind, dtype: torch.dtype) -> None:
     with pytest.raises(WRONG, match=str(dtype)):
         optimizer.add_param_group({"params": bad})
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("what", ["parameter", "gradient", "state"])
+def test_memory_taken_away(backend: Target, kind: Kind, what: str) -> None:
+    """A tensor whose storage was freed stops the step instead of being read."""
+    optimizer, params = ready(kind, backend)
+    optimizer.step()
+    p = params[-1]
+    moment = optimizer.state[p][STATE_KEYS[kind.name][0]]
+    freed = {"parameter": p, "gradient": p.grad, "state": moment}
+    before = [q.detach().clone() for q in params[:-1]]
+    freed[what].untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match=r"parameter 0 of group 1 .*no memory.*give it memory"):
+        optimizer.step()
+    assert all(map(torch.equal, params[:-1], before))
+
+
+def test_parameter_listed_twice(backend: Target, kind: Kind) -> None:
+    """A parameter that comes twice would be stepped by two threads at once."""
+    again = r"parameter 2 of group 0 is parameter 0 of group 0 again; list each parameter once"
+    a, b = (weights(*shapes(shape), device=backend.device) for shape in ("odd", "bias"))
+    with pytest.raises(ValueError, match=again), pytest.warns(match="duplicate parameters"):
+        kind.make([a, b, a], backend)
+    optimizer = kind.make([a, b], backend)
+    a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+    optimizer.step()
+    optimizer.param_groups[0]["params"].append(a)
+    assert re.search(again, str(fails_and_changes_nothing(optimizer, [a, b])))
+
+
+def flattened(p: Parameter) -> Parameter:
+    """As FSDP marks the parameters that it has flattened."""
+    p._is_flat_param = True
+    return p
+
+
+@pytest.mark.parametrize("wrap", [lambda p: Parameter(TwoTensor(p.data, p.data)), flattened])
+def test_wrapped_parameters(kind: Kind, wrap: Callable[[Parameter], Parameter]) -> None:
+    """Parameters that hide their rows are refused rather than updated as if they had none."""
+    with pytest.raises(WRONG, match=r"parameter 0 of group 0.*whole rows.*give the optimizer"):
+        kind.make([wrap(weights(*shapes("odd")))])

@@ -1,5 +1,7 @@
 """Gradients that come late, stay away, move in memory or stay where they are."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -40,6 +42,16 @@ def test_zero_grad(backend: Target, kind: Kind, to_none: bool) -> None:
     optimizer.step()
     for pair, old in zip(pairs, before, strict=True):
         assert torch.equal(pair.p, old) == to_none, "a zero gradient still has momentum"
+
+
+def test_zero_grad_frees(backend: Target, kind: Kind) -> None:
+    """No gradient is held from one step to the next, where it would add to the next backward."""
+    optimizer, pairs = model(kind, backend)
+    for outcome in SCRIPT[:3]:
+        run(optimizer, pairs, (outcome,))
+        gradients = [weakref.ref(pair.p.grad) for pair in pairs]
+        optimizer.zero_grad()
+        assert all(gradient() is None for gradient in gradients)
 
 
 def test_gradients_written_in_place(backend: Target, kind: Kind) -> None:

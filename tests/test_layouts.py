@@ -1,5 +1,6 @@
 """The layout of weights, gradients and state in memory changes no value."""
 
+import gc
 from itertools import cycle
 from typing import Any
 
@@ -135,3 +136,18 @@ def test_expanded_gradient(backend: Target, kind: Kind) -> None:
         kind.make([p], backend).step()
         results.append(p.detach())
     assert torch.equal(*results)
+
+
+def test_copies_are_let_go_of(backend: Target, kind: Kind) -> None:
+    """Copies of weights and moments, where a step needs them, are gone after it."""
+    p = torch.nn.Parameter(transposed(torch.ones(11, 17, device=backend.device)))
+    p.grad = torch.ones_like(p)
+
+    def tensors() -> int:
+        return sum(
+            issubclass(type(x), torch.Tensor) and x.shape == p.shape for x in gc.get_objects()
+        )
+
+    optimizer, before = kind.make([p], backend), tensors()
+    optimizer.step()
+    assert tensors() == before + len(STATE_KEYS[kind.name])

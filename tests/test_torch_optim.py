@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -134,3 +135,19 @@ def test_integer_options(backend: Target, kind: Kind) -> None:
     options |= {"betas": [0, 0]} if kind.name == "AdamP" else {"momentum": 0, "dampening": 0}
     optimizer, pairs = model(kind, backend, "bias", "conv", **options)
     run(optimizer, pairs, SCRIPT[:2])
+
+
+@torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True)
+def test_compiled_step(backend: Target, kind: Kind) -> None:
+    """Under torch.compile a step is what it was, and is not traced once for each parameter."""
+    results = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        optimizer, pairs = model(kind, backend)
+        step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
+        for scale in (1.0, 2.0, 3.0):
+            for pair in pairs:
+                pair.p.grad = scale * pair.p.detach().cos()
+            step()
+        results.append([pair.p.detach() for pair in pairs])
+    assert all(map(torch.equal, *results))
