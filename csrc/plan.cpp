@@ -28,7 +28,8 @@ void* current_stream(at::Device device) {
 
 std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
                                         std::vector<TensorInfo> tensors,
-                                        [[maybe_unused]] at::Device device) {
+                                        [[maybe_unused]] at::Device device,
+                                        [[maybe_unused]] void* stream) {
   if (name == "cpu") return make_cpu_executor(method, std::move(tensors), run_on_team);
 #if defined(ADAMP_FUSED_WITH_CUDA)
   if (name == "cuda") {
@@ -37,7 +38,7 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
       auto memory = std::make_shared<at::Tensor>(at::empty({bytes}, options));
       return std::shared_ptr<void>(memory, memory->data_ptr());
     };
-    return make_cuda_executor(method, std::move(tensors), allocate, current_stream(device));
+    return make_cuda_executor(method, std::move(tensors), allocate, stream);
   }
 #endif
   throw std::invalid_argument("this build has no executor named '" + name + "'");
@@ -59,7 +60,8 @@ Plan::Plan(const std::string& method, const std::string& executor, const py::lis
   if (!entries_.empty()) device_ = entries_[0].param.tensor.device();
   if (executor == "cuda") options_.lr_device = device_;
   const c10::OptionalDeviceGuard guard(device_);
-  executor_ = make_executor(executor, options_.method, std::move(infos), device_);
+  stream_ = current_stream(device_);
+  executor_ = make_executor(executor, options_.method, std::move(infos), device_, stream_);
 
   size_t covered = 0;
   for (const py::handle group : groups) {
@@ -80,7 +82,9 @@ Plan::Plan(const std::string& method, const std::string& executor, const py::lis
 }
 
 bool Plan::refresh(const py::list& groups, const py::dict& state) {
-  return covers_params_ && same_params(state) && read_options(groups) && refresh_entries(groups);
+  // The plan's memory belongs to its stream: once freed, it is used anew in that stream's order.
+  return covers_params_ && current_stream(device_) == stream_ && same_params(state) &&
+         read_options(groups) && refresh_entries(groups);
 }
 
 // Whether the state is kept for the same parameters, in the same dictionaries.
@@ -136,10 +140,9 @@ void Plan::run() {
   }
   {
     const c10::OptionalDeviceGuard guard(device_);
-    void* stream = current_stream(device_);
     py::gil_scoped_release release;
     executor_->run({grads_.data(), hyper_indices_.data(), hypers_.data(),
-                    static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream});
+                    static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream_});
   }
   // A gradient belongs to the user: zero_grad must be able to free it.
   for (Entry& entry : entries_) entry.grad = at::Tensor();

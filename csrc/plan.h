@@ -35,6 +35,7 @@ class Plan {
   std::vector<Entry> entries_;
   bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
   at::Device device_ = at::kCPU;
+  void* stream_ = nullptr;  // that the plan was made on; CPU: null
   std::unique_ptr<Executor> executor_;
 
   // What refresh() compares with: every parameter of every group (entry or -1), and the state's

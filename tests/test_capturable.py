@@ -123,6 +123,21 @@ def test_host_does_not_wait(backend: Target, kind: Kind) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.skipif(not GPU, reason="only a GPU has streams")
+def test_step_on_another_stream(backend: Target, kind: Kind) -> None:
+    """Steps follow the stream that is current, to the same values."""
+    if backend.device == "cpu":
+        pytest.skip(f"{backend.label} runs on the host")
+    optimizer, pairs = model(kind, backend)
+    side = torch.cuda.Stream()
+    for begin in range(0, 6, 2):
+        run(optimizer, pairs, SCRIPT[begin : begin + 1])
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            run(optimizer, pairs, SCRIPT[begin + 1 : begin + 2])
+        torch.cuda.current_stream().wait_stream(side)
+
+
 def test_set_later(backend: Target, kind: Kind) -> None:
     """Switched on in a group between steps, it is honoured or refused before any change."""
     optimizer, pairs = model(kind, backend)
