@@ -21,6 +21,7 @@ _KNOWN = (
     (SPAN, "const Wide wide = kStreaming ?", "!(kStreaming) ?", _HINT),
     (TENSOR, "early == Early::kChannelRows || one_item()) {", "} else if (", _HINT),
     (TENSOR, "sweep<true, false, false>", "sweep<true, false, true>", _HINT),
+    (TENSOR, "sweep<true, false, false>", "sweep<true, true, false>", "a tile nobody reads"),
     (TENSOR, "sweep<true, true, false>", "sweep<true, true, true>", _HINT),
     (TENSOR, "sweep<false, true, false>", "sweep<false, true, true>", _HINT),
     (TENSOR, "sweep<false, true, true>", "sweep<false, true, false>", _HINT),
