@@ -8,13 +8,7 @@ import tempfile
 from pathlib import Path
 
 from emulation import build
-
-DEVICE_CODE = (
-    "csrc/cuda/kernel.cuh",
-    "csrc/cuda/span_work.cuh",
-    "csrc/formulas.h",
-    "csrc/early.h",
-)
+from emulation.sources import DEVICE_CODE
 
 
 def unreached() -> dict[str, dict[int, str]]:
@@ -31,7 +25,7 @@ def unreached() -> dict[str, dict[int, str]]:
             text=True,
             cwd=folder,
         ).stdout
-    counts: dict[str, dict[int, int]] = {name: {} for name in DEVICE_CODE}
+    counts: dict[str, dict[int, int]] = {f"csrc/{name}": {} for name in DEVICE_CODE}
     for file in json.loads(report)["files"]:
         path = Path(file["file"]).resolve()
         name = str(path.relative_to(build.ROOT)) if path.is_relative_to(build.ROOT) else ""

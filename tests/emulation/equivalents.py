@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-KERNEL = "cuda/kernel.cuh"
-SPANS = "cuda/span_work.cuh"
-ARGS = "cuda/kernel_args.h"
-HOST = "cuda/executor.cpp"
-PLAN = "work_plan.h"
+from emulation.sources import ARGS, HOST, LOOPS, PLAN, SPAN, TENSOR
 
 _HINT = "a hint, what leaves the cache first"
 _SIZE = "any size of an item that shared memory holds is right"
@@ -18,21 +14,22 @@ _ANY = "any value but zero means the same"
 
 # (file, part of the line, part of the edited line, reason)
 _KNOWN = (
-    (SPANS, "load<kCount, true>", "load<kCount, false>", _HINT),
-    (SPANS, "load<kCount, !kRevisit>", "load<kCount, kRevisit>", _HINT),
-    (SPANS, "store<kCount, true>", "store<kCount, false>", _HINT),
-    (SPANS, "store<kCount, !kRevisit>", "store<kCount, kRevisit>", _HINT),
-    (SPANS, "const Wide wide = kStreaming ?", "!(kStreaming) ?", _HINT),
-    (KERNEL, "early == Early::kChannelRows || one_item()) {", "} else if (", _HINT),
-    (KERNEL, "sweep<true, false, false>", "sweep<true, false, true>", _HINT),
-    (KERNEL, "sweep<true, true, false>", "sweep<true, true, true>", _HINT),
-    (KERNEL, "sweep<false, true, false>", "sweep<false, true, true>", _HINT),
-    (KERNEL, "sweep<false, true, true>", "sweep<false, true, false>", _HINT),
-    (KERNEL, "update.active = 1;", "update.active = 2;", _ANY),
-    (SPANS, "% kWidth) % kWidth;", "(kWidth + span.head % kWidth) % kWidth;", _TILE),
-    (SPANS, "% kWidth) % kWidth;", "span.head % kWidth);", _TILE),
-    (SPANS, "(16 - p % 16) % 16", "(16 - p % 16) % 15", _ALIKE),
-    (SPANS, "before < span.count ?", "before <= span.count ?", _ALIKE),
+    (LOOPS, "load<kCount, true>", "load<kCount, false>", _HINT),
+    (LOOPS, "load<kCount, !kRevisit>", "load<kCount, kRevisit>", _HINT),
+    (LOOPS, "store<kCount, true>", "store<kCount, false>", _HINT),
+    (LOOPS, "store<kCount, !kRevisit>", "store<kCount, kRevisit>", _HINT),
+    (SPAN, "const Wide wide = kStreaming ?", "!(kStreaming) ?", _HINT),
+    (TENSOR, "early == Early::kChannelRows || one_item()) {", "} else if (", _HINT),
+    (TENSOR, "sweep<true, false, false>", "sweep<true, false, true>", _HINT),
+    (TENSOR, "sweep<true, false, false>", "sweep<true, true, false>", "a tile nobody reads"),
+    (TENSOR, "sweep<true, true, false>", "sweep<true, true, true>", _HINT),
+    (TENSOR, "sweep<false, true, false>", "sweep<false, true, true>", _HINT),
+    (TENSOR, "sweep<false, true, true>", "sweep<false, true, false>", _HINT),
+    (TENSOR, "update.active = 1;", "update.active = 2;", _ANY),
+    (SPAN, "% kWidth) % kWidth;", "(kWidth + head % kWidth) % kWidth;", _TILE),
+    (SPAN, "% kWidth) % kWidth;", "head % kWidth);", _TILE),
+    (SPAN, "(16 - p % 16) % 16", "(16 - p % 16) % 15", _ALIKE),
+    (SPAN, "before < span.count ?", "before <= span.count ?", _ALIKE),
     (ARGS, "kItemsPerFinish = 16;", "kItemsPerFinish = 1", _ORDER),
     (ARGS, "int blocks_per_sm(TypeSet types)", "", "how many blocks run at a time"),
     (ARGS, "int tile_elements(DType dtype)", "", _SIZE),

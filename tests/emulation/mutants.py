@@ -1,6 +1,6 @@
 """Mutants: small mechanical edits of the device code, of what it includes and of its tables.
 
-Where ``mutations.py`` holds the faults that somebody thought of, this draws some that nobody did::
+Where ``mutations`` holds the faults that somebody thought of, this draws some that nobody did::
 
     cd tests && python -m emulation.mutants --count 60 --seed 1
 
@@ -22,17 +22,8 @@ from pathlib import Path
 
 from emulation import build
 from emulation.equivalents import reason
+from emulation.sources import DEVICE_CODE, TABLES
 from emulation.verdicts import verdict
-
-FILES = (
-    "cuda/kernel.cuh",
-    "cuda/span_work.cuh",
-    "cuda/kernel_args.h",
-    "cuda/executor.cpp",
-    "formulas.h",
-    "early.h",
-    "work_plan.h",
-)
 
 
 def _swapped(*pairs: str, before: str = r"\b") -> Iterator[tuple[str, str]]:
@@ -122,7 +113,7 @@ class Mutant:
 def mutants() -> list[Mutant]:
     """All of them, in the order of the lines."""
     found: dict[Mutant, None] = {}
-    for file in FILES:
+    for file in (*DEVICE_CODE, *TABLES):
         lines = (build.ROOT / "csrc" / file).read_text().splitlines()
         code = False
         for number, line in enumerate(lines, 1):

@@ -1,0 +1,93 @@
+// Sums over the elements of rows, by all threads of a block together.
+//
+// They are added in an order fixed by shapes alone, so that a run repeats bit for bit whatever the
+// schedule.
+#pragma once
+
+#include "shared_memory.cuh"
+
+namespace adamp {
+
+// Sums that one block leaves for another.
+template <class S>
+ADAMP_DEVICE RowSums<S> load_sums(const RowSums<S>* at) {
+  return {load_cross_block(&at->pp), load_cross_block(&at->gg), load_cross_block(&at->pg),
+          load_cross_block(&at->pu)};
+}
+template <class S>
+ADAMP_DEVICE void store_sums(RowSums<S>* at, const RowSums<S>& sums) {
+  store_cross_block(&at->pp, sums.pp);
+  store_cross_block(&at->gg, sums.gg);
+  store_cross_block(&at->pg, sums.pg);
+  store_cross_block(&at->pu, sums.pu);
+}
+
+template <class S>
+ADAMP_DEVICE RowSums<S> lane_sums(RowSums<S> sums, int lanes) {
+  for (int mask = lanes / 2; mask > 0; mask /= 2) {
+    const RowSums<S> other = {shuffle_xor(sums.pp, mask), shuffle_xor(sums.gg, mask),
+                              shuffle_xor(sums.pg, mask), shuffle_xor(sums.pu, mask)};
+    add_to(sums, other);
+  }
+  return sums;
+}
+
+ADAMP_DEVICE uint32_t lane_count(uint32_t count) {
+  for (int mask = kWarpSize / 2; mask > 0; mask /= 2) count += shuffle_xor(count, mask);
+  return count;
+}
+
+// memory.row_sums[r] = sum over c of term(r, c), r < rows <= kRows. Few rows: all warps share
+// each; many: a warp, or a part of one, has its own.
+template <class Storage, class Term>
+ADAMP_DEVICE void sum_rows(int rows, int64_t cols, SharedMemory<Storage>& memory,
+                           const Term& term) {
+  using S = typename SharedMemory<Storage>::S;
+  const int warp = thread_index() / kWarpSize, lane = thread_index() % kWarpSize;
+  if (rows < kWarps) {
+    for (int row = 0; row < rows; ++row) {
+      RowSums<S> sums = {};
+      for (int64_t col = thread_index(); col < cols; col += kBlockSize) {
+        add_to(sums, term(row, col));
+      }
+      sums = lane_sums(sums, kWarpSize);
+      if (lane == 0) memory.warp_sums[row][warp] = sums;
+    }
+    sync_block();
+    if (thread_index() < rows) {
+      RowSums<S> sums = {};
+      for (int i = 0; i < kWarps; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
+      memory.row_sums[thread_index()] = sums;
+    }
+  } else {
+    int lanes = 1;
+    while (lanes < cols && lanes < kWarpSize) lanes *= 2;
+    const int rows_per_warp = kWarpSize / lanes;
+    // All lanes of a warp take every turn, since they shuffle together.
+    for (int first = warp * rows_per_warp; first < rows; first += kWarps * rows_per_warp) {
+      const int row = first + lane / lanes;
+      RowSums<S> sums = {};
+      if (row < rows) {
+        for (int64_t col = lane % lanes; col < cols; col += lanes) add_to(sums, term(row, col));
+      }
+      sums = lane_sums(sums, lanes);
+      if (row < rows && lane % lanes == 0) memory.row_sums[row] = sums;
+    }
+  }
+  sync_block();
+}
+
+// The same for a span that is in the tile.
+template <class Storage>
+ADAMP_DEVICE void sum_tile_rows(const Span<Storage>& span, int rows, int cols,
+                                SharedMemory<Storage>& memory) {
+  using S = typename SharedMemory<Storage>::S;
+  const int origin = span.tile_index(0);
+  sum_rows(rows, cols, memory, [&](int row, int64_t col) {
+    const int at = origin + row * cols + static_cast<int>(col);
+    const S p = memory.p[at], g = memory.g[at], u = memory.u[at];
+    return RowSums<S>{p * p, g * g, p * g, p * u};
+  });
+}
+
+}  // namespace adamp

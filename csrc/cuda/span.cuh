@@ -1,0 +1,134 @@
+// Contiguous pieces of a tensor: where they lie, and which thread loads which of their elements.
+#pragma once
+
+#include <cstring>
+
+#include "device.cuh"
+#include "kernel_args.h"
+
+namespace adamp {
+
+template <class Storage>
+struct Arithmetic {
+  using Scalar = float;
+};
+template <>
+struct Arithmetic<double> {
+  using Scalar = double;
+};
+
+template <class Storage>
+constexpr DType kDTypeOf = DType::kFloat32;
+template <>
+constexpr DType kDTypeOf<double> = DType::kFloat64;
+template <>
+constexpr DType kDTypeOf<BFloat16> = DType::kBFloat16;
+template <>
+constexpr DType kDTypeOf<Float16> = DType::kFloat16;
+
+// Consecutive elements as they are stored: converted one at a time where they are used, so that
+// 16 bytes take four registers, whatever they hold.
+template <class Storage, int kCount>
+struct Pack {
+  using S = typename Arithmetic<Storage>::Scalar;
+  static constexpr int kBytes = kCount * static_cast<int>(sizeof(Storage));
+  unsigned char bytes[kBytes];
+
+  ADAMP_DEVICE S get(int i) const {
+    Storage element;
+    memcpy(&element, bytes + i * sizeof(Storage), sizeof(Storage));
+    return to_arithmetic(element);
+  }
+  ADAMP_DEVICE void set(int i, S x) {
+    Storage element;
+    to_storage(x, element);
+    memcpy(bytes + i * sizeof(Storage), &element, sizeof(Storage));
+  }
+};
+
+template <int kCount, bool kStreaming, class Storage>
+ADAMP_DEVICE Pack<Storage, kCount> load(const Storage* at) {
+  Pack<Storage, kCount> pack;
+  if constexpr (kCount == 1) {
+    const Storage element = *at;
+    memcpy(pack.bytes, &element, sizeof element);
+  } else {
+    const Wide wide = kStreaming ? load_wide_streaming(at) : load_wide(at);
+    memcpy(pack.bytes, &wide, sizeof wide);
+  }
+  return pack;
+}
+
+template <int kCount, bool kStreaming, class Storage>
+ADAMP_DEVICE void store(Storage* at, const Pack<Storage, kCount>& pack) {
+  if constexpr (kCount == 1) {
+    // By way of an element: nvcc copies bytes to a pointer of any type one at a time.
+    Storage element;
+    memcpy(&element, pack.bytes, sizeof element);
+    *at = element;
+  } else {
+    Wide wide;
+    memcpy(&wide, pack.bytes, sizeof wide);
+    kStreaming ? store_wide_streaming(at, wide) : store_wide(at, wide);
+  }
+}
+
+template <int kCount>
+struct Count {
+  static constexpr int value = kCount;
+};
+
+// One contiguous piece of a tensor's arrays.
+template <class Storage>
+struct Span {
+  static constexpr int kWidth = 16 / sizeof(Storage);  // elements of a wide access
+
+  Storage* p;
+  const Storage* g;
+  Storage* m;
+  Storage* v;
+  int count;
+  int head;   // elements before the first 16-byte boundary
+  bool wide;  // all arrays reach their boundaries together
+
+  // body(Count<n>, i) for every element: wide accesses, and single ones only for the few elements
+  // before the first and after the last boundary (or for all, where the arrays lie differently).
+  template <class Body>
+  ADAMP_DEVICE void for_each(const Body& body) const {
+    if (!wide) {
+      for (int i = thread_index(); i < count; i += kBlockSize) body(Count<1>(), i);
+      return;
+    }
+    const int packs = (count - head) / kWidth;
+    for (int pack = thread_index(); pack < packs; pack += kBlockSize) {
+      body(Count<kWidth>(), head + pack * kWidth);
+    }
+    const int tail = head + packs * kWidth;
+    const int singles = count - packs * kWidth;
+    if (thread_index() < singles) {
+      body(Count<1>(), thread_index() < head ? thread_index() : tail + thread_index() - head);
+    }
+  }
+
+  // Where element i is kept in the tile, so that wide accesses stay aligned there.
+  ADAMP_DEVICE int tile_index(int i) const { return i + (kWidth - head % kWidth) % kWidth; }
+};
+
+template <Method kMethod, class Storage>
+ADAMP_DEVICE Span<Storage> span_of(const DeviceTensor& tensor, const Item& item, const void* grad) {
+  const int64_t offset = item.row_begin * tensor.info.cols + item.col_begin;
+  Span<Storage> span;
+  span.p = static_cast<Storage*>(tensor.info.param) + offset;
+  span.g = static_cast<const Storage*>(grad) + offset;
+  span.m = static_cast<Storage*>(tensor.info.moment1) + offset;
+  span.v =
+      kMethod == Method::kAdamP ? static_cast<Storage*>(tensor.info.moment2) + offset : nullptr;
+  span.count = static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin));
+  const uintptr_t p = reinterpret_cast<uintptr_t>(span.p);
+  span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;
+  const int before = static_cast<int>((16 - p % 16) % 16 / sizeof(Storage));
+  span.head = before < span.count ? before : span.count;
+  return span;
+}
+
+}  // namespace adamp

@@ -1,0 +1,242 @@
+// What a step does to one tensor, item by item; which block does it when is in kernel.cuh.
+//
+// Everything here is called by all threads of a block together, unless it says otherwise.
+#pragma once
+
+#include "row_sums.cuh"
+#include "span_work.cuh"
+
+namespace adamp {
+
+template <Method kMethod, class Storage>
+struct TensorWork {
+  using Loops = SpanWork<kMethod, Storage>;
+  using Memory = SharedMemory<Storage>;
+  using S = typename Memory::S;
+  using Source = typename Loops::Source;
+
+  const BlockState& state;
+  Memory& memory;
+
+  // Moves the moments of an item and updates what may be; then, if the tensor needs a decision,
+  // calls arrive().
+  template <class Arrive>
+  ADAMP_DEVICE void accumulate(const Item& item, const Arrive& arrive) {
+    const TensorInfo& info = state.tensor().info;
+    const Span<Storage> span = span_of(item);
+    const int rows = static_cast<int>(item.row_end - item.row_begin);
+    const int cols = static_cast<int>(item.col_end - item.col_begin);
+    if (thread_index() == 0) {
+      const View last =
+          info.view == nullptr ? View::kNone : static_cast<View>(load_cross_block(info.view));
+      memory.early = foresee(info.projection, info.dtype, one_item(),
+                             state.tensor().rows_are_split != 0, last, memory.scalars);
+    }
+    sync_block();
+    const Early early = memory.early;
+    if (info.projection == Projection::kOff) {
+      Loops::template sweep<true, false, false>(span, memory);
+      return;
+    }
+    if (early == Early::kAllRows) {
+      Loops::template sweep<true, true, false>(span, memory);
+    } else if (early == Early::kChannelRows || one_item()) {
+      Loops::template sweep<false, true, false>(span, memory);
+    } else {
+      Loops::template sweep<false, true, true>(span, memory);
+    }
+    sync_block();
+    sum_tile_rows(span, rows, cols, memory);
+    if (thread_index() < kWarpSize) judge_rows(item, rows, early);
+    sync_block();
+    if (early == Early::kChannelRows || one_item()) {
+      Loops::template apply<Source::kTile>(span, cols, memory);
+    }
+    if (needs_decision()) arrive();
+  }
+
+  // When all items have been accumulated; thread 0 gets whether they are to be finished.
+  ADAMP_DEVICE Decided decide() {
+    uint32_t failed = 0;
+    if (state.tensor().rows_are_split) failed = join_split_rows();
+    sum_rows(1, state.tensor().item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
+    if (thread_index() != 0) return kUndecided;
+    const RowSums<S> total = memory.row_sums[0];
+    failed += load_cross_block(&state.decision().failed);
+    const View outcome = outcome_of(failed, total);
+    note_outcome(outcome);
+    RowRecord<S>& whole = records()[state.tensor().info.rows];
+    store_cross_block(&whole.pp, total.pp);
+    store_cross_block(&whole.pu, total.pu);
+    store_cross_block(&state.decision().early, memory.early);
+    store_cross_block(&state.decision().outcome, outcome);
+    const bool all_updated = state.tensor().rows_are_split
+                                 ? memory.early == Early::kAllRows
+                                 : load_cross_block(&state.decision().pending) == 0;
+    return all_updated && foreseen(memory.early, outcome) ? kSettled : kToFinish;
+  }
+
+  // Thread 0, once the tensor is decided: fetches what finish() has to know.
+  ADAMP_DEVICE void fetch_decision() {
+    memory.early = load_cross_block(&state.decision().early);
+    memory.outcome = load_cross_block(&state.decision().outcome);
+    const RowRecord<S>& whole = records()[state.tensor().info.rows];
+    memory.total.pp = load_cross_block(&whole.pp);
+    memory.total.pu = load_cross_block(&whole.pu);
+  }
+
+  ADAMP_DEVICE void finish(const Item& item) {
+    const Scalars<S>& h = memory.scalars;
+    const View outcome = memory.outcome;
+    const bool right = foreseen(memory.early, outcome);
+    const int rows = static_cast<int>(item.row_end - item.row_begin);
+    const bool buffer = Loops::projects_buffer(h);
+    for (int row = thread_index(); row < rows; row += kBlockSize) {
+      const RowRecord<S>& record = records()[item.row_begin + row];
+      const bool updated = load_cross_block(&record.updated) != 0;
+      const RowUpdate<S> channel =
+          projected_update(load_cross_block(&record.pp), load_cross_block(&record.pu), h);
+      SharedUpdate<S> update = {};
+      update.next = outcome == View::kChannel ? channel
+                    : outcome == View::kLayer
+                        ? projected_update(memory.total.pp, memory.total.pu, h)
+                        : plain_update(h);
+      update.active = !(updated && right);
+      update.undo = updated;
+      if (memory.early != Early::kChannelRows) {
+        update.previous = plain_update(h);
+      } else if (buffer) {
+        // p_new = p - (decay*p + lr*b) with b the buffer as stored, projected already.
+        update.previous = {h.decay_projected, channel.radial};
+      } else {
+        update.previous = {channel.shrink, S(0)};
+      }
+      memory.row_updates[row] = update;
+    }
+    sync_block();
+    const Span<Storage> span = span_of(item);
+    const int cols = static_cast<int>(item.col_end - item.col_begin);
+    if (h.nesterov) {
+      Loops::template apply<Source::kMomentsAndGradient>(span, cols, memory);
+    } else {
+      Loops::template apply<Source::kMoments>(span, cols, memory);
+    }
+    sync_block();
+  }
+
+ private:
+  ADAMP_DEVICE Slot<S>* slots() const {
+    return reinterpret_cast<Slot<S>*>(state.launch.scratch + state.tensor().slots);
+  }
+  ADAMP_DEVICE RowRecord<S>* records() const {
+    return reinterpret_cast<RowRecord<S>*>(state.launch.scratch + state.tensor().records);
+  }
+  ADAMP_DEVICE Span<Storage> span_of(const Item& item) const {
+    return adamp::span_of<kMethod, Storage>(state.tensor(), item,
+                                            state.launch.grads[state.ticket.tensor]);
+  }
+
+  ADAMP_DEVICE bool one_item() const { return state.tensor().item_count == 1; }
+
+  // A tensor of one item is decided on the spot, and one that is always projected by channel needs
+  // nobody.
+  ADAMP_DEVICE bool needs_decision() const {
+    return !one_item() && (state.tensor().info.projection != Projection::kChannel ||
+                           state.tensor().rows_are_split);
+  }
+
+  // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
+  ADAMP_DEVICE void judge_rows(const Item& item, int rows, Early early) {
+    const Scalars<S>& h = memory.scalars;
+    const Projection projection = state.tensor().info.projection;
+    RowSums<S> total = {};
+    const S bound = cosine_bound(S(state.tensor().info.cols), h);
+    uint32_t failed = 0, pending = 0;
+    for (int row = thread_index(); row < rows; row += kWarpSize) {
+      const RowSums<S> sums = memory.row_sums[row];
+      add_to(total, sums);
+      if (state.tensor().rows_are_split) continue;
+      const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
+      const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
+      const bool updated = updates_early(early, projection, passes, channel);
+      failed += !passes;
+      pending += !updated;
+      memory.row_updates[row] = {channel, {}, updated && early == Early::kChannelRows, 0};
+      if (needs_decision()) {
+        RowRecord<S>& record = records()[item.row_begin + row];
+        store_cross_block(&record.pp, sums.pp);
+        store_cross_block(&record.pu, sums.pu);
+        store_cross_block(&record.updated, static_cast<uint32_t>(updated));
+      }
+    }
+    total = lane_sums(total, kWarpSize);
+    failed = lane_count(failed);
+    pending = lane_count(pending);
+    if (one_item()) {
+      decide_here(rows, total, failed);
+    } else if (needs_decision() && thread_index() == 0) {
+      store_sums(&slots()[item.slot - state.tensor().first_item].sums, total);
+      if (failed > 0) fetch_add_relaxed(&state.decision().failed, failed);
+      if (pending > 0) fetch_add_relaxed(&state.decision().pending, pending);
+    }
+  }
+
+  // The first warp, for a tensor of one item, whose p and u are in the tile.
+  ADAMP_DEVICE void decide_here(int rows, const RowSums<S>& total, uint32_t failed) {
+    const View outcome = outcome_of(failed, total);
+    if (thread_index() == 0) note_outcome(outcome);
+    const RowUpdate<S> whole = outcome == View::kLayer
+                                   ? projected_update(total.pp, total.pu, memory.scalars)
+                                   : plain_update(memory.scalars);
+    for (int row = thread_index(); row < rows; row += kWarpSize) {
+      SharedUpdate<S>& update = memory.row_updates[row];
+      if (outcome != View::kChannel) update.next = whole;
+      update.active = 1;
+    }
+  }
+
+  // Adds up the pieces of each row, which no item has seen whole; returns (in thread 0) how many
+  // fail.
+  ADAMP_DEVICE uint32_t join_split_rows() {
+    const int64_t pieces = state.tensor().item_count / state.tensor().info.rows;
+    const S bound = cosine_bound(S(state.tensor().info.cols), memory.scalars);
+    uint32_t failed = 0;
+    for (int64_t first = 0; first < state.tensor().info.rows; first += Memory::kRows) {
+      const int64_t left = state.tensor().info.rows - first;
+      const int rows = static_cast<int>(left < Memory::kRows ? left : Memory::kRows);
+      sum_rows(rows, pieces, memory,
+               [&](int row, int64_t i) { return slot_sums((first + row) * pieces + i); });
+      if (thread_index() < kWarpSize) {
+        for (int row = thread_index(); row < rows; row += kWarpSize) {
+          const RowSums<S> sums = memory.row_sums[row];
+          RowRecord<S>& record = records()[first + row];
+          store_cross_block(&record.pp, sums.pp);
+          store_cross_block(&record.pu, sums.pu);
+          store_cross_block(&record.updated, uint32_t{memory.early == Early::kAllRows});
+          failed += !cosine_below(sums, bound, memory.scalars.eps);
+        }
+      }
+      sync_block();
+    }
+    return thread_index() < kWarpSize ? lane_count(failed) : 0;
+  }
+
+  ADAMP_DEVICE RowSums<S> slot_sums(int64_t i) const { return load_sums(&slots()[i].sums); }
+
+  ADAMP_DEVICE View outcome_of(uint32_t failed, const RowSums<S>& total) const {
+    if (state.tensor().info.projection == Projection::kChannel) return View::kChannel;
+    if (state.tensor().info.projection == Projection::kLayer) return View::kLayer;
+    if (failed == 0) return View::kChannel;
+    const S numel = S(state.tensor().info.rows) * S(state.tensor().info.cols);
+    const Scalars<S>& h = memory.scalars;
+    return cosine_below(total, cosine_bound(numel, h), h.eps) ? View::kLayer : View::kNone;
+  }
+
+  ADAMP_DEVICE void note_outcome(View outcome) const {
+    if (state.tensor().info.view != nullptr) {
+      store_cross_block(state.tensor().info.view, static_cast<int32_t>(outcome));
+    }
+  }
+};
+
+}  // namespace adamp

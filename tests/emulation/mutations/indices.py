@@ -1,0 +1,91 @@
+"""Indices, offsets and alignment: which element, row or piece is touched."""
+
+from __future__ import annotations
+
+from emulation.mutations.mutation import Mutation
+from emulation.sources import LOOPS, SPAN, SUMS, TENSOR
+
+MUTATIONS = (
+    Mutation(
+        "tail one short",
+        SPAN,
+        "if (thread_index() < singles) {",
+        "if (thread_index() < singles - 1) {",
+    ),
+    Mutation(
+        "one wide access too many",
+        SPAN,
+        "const int packs = (count - head) / kWidth;",
+        "const int packs = (count - head + kWidth - 1) / kWidth;",
+    ),
+    Mutation(
+        "head ignored",
+        SPAN,
+        "span.head = before < span.count ? before : span.count;",
+        "span.head = 0;",
+    ),
+    Mutation(
+        "gradient's alignment ignored",
+        SPAN,
+        "span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;",
+        "span.wide = tensor.wide != 0;",
+    ),
+    Mutation("all accesses narrow", SPAN, "if (!wide) {", "if (true) {"),
+    Mutation(
+        "32-bit element index",
+        SPAN,
+        "const int64_t offset = item.row_begin * tensor.info.cols + item.col_begin;",
+        "const int32_t offset = static_cast<int32_t>(item.row_begin * tensor.info.cols +"
+        " item.col_begin);",
+    ),
+    Mutation(
+        "32-bit row index",
+        TENSOR,
+        "const RowRecord<S>& record = records()[item.row_begin + row];",
+        "const RowRecord<S>& record = records()[static_cast<int32_t>(item.row_begin + row)];",
+    ),
+    Mutation(
+        "32-bit offset of records",
+        TENSOR,
+        "(state.launch.scratch + state.tensor().records)",
+        "(state.launch.scratch + static_cast<int32_t>(state.tensor().records))",
+    ),
+    Mutation(
+        "swapped row index",
+        TENSOR,
+        "const RowRecord<S>& record = records()[item.row_begin + row];",
+        "const RowRecord<S>& record = records()[row];",
+    ),
+    Mutation("row not advanced in a wide access", LOOPS, "++row;", ""),
+    Mutation(
+        "tensor's sums left in the last row's place",
+        TENSOR,
+        "note_outcome(outcome); RowRecord<S>& whole = records()[state.tensor().info.rows];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[state.tensor().info.rows - 1];",
+    ),
+    Mutation(
+        "one row too many for the warps' sums",
+        SUMS,
+        "if (rows < kWarps) {",
+        "if (rows < kWarps + 2) {",
+    ),
+    Mutation(
+        "half of a warp not summed",
+        SUMS,
+        "sums = lane_sums(sums, kWarpSize);",
+        "sums = lane_sums(sums, kWarpSize / 2);",
+    ),
+    Mutation(
+        "partial sums added twice",
+        SUMS,
+        "col < cols; col += kBlockSize) { add_to",
+        "col < cols; col += kBlockSize - 1) { add_to",
+    ),
+    Mutation(
+        "rows joined in the first round only",
+        TENSOR,
+        "slot_sums((first + row) * pieces + i)",
+        "slot_sums(row * pieces + i)",
+        all_types=True,
+    ),
+)

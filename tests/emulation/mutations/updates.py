@@ -1,0 +1,87 @@
+"""The decision, and the updates that follow from it."""
+
+from __future__ import annotations
+
+from emulation.mutations.mutation import Mutation
+from emulation.sources import EARLY, FORMULAS, KERNEL, LOOPS, TENSOR
+
+MUTATIONS = (
+    Mutation(
+        "a row's length in the layer's test",
+        TENSOR,
+        "const S numel = S(state.tensor().info.rows) * S(state.tensor().info.cols);",
+        "const S numel = S(state.tensor().info.cols);",
+    ),
+    Mutation(
+        "length of a piece in a row's test",
+        TENSOR,
+        "const int64_t pieces = state.tensor().item_count / state.tensor().info.rows; const S"
+        " bound = cosine_bound(S(state.tensor().info.cols), memory.scalars);",
+        "const int64_t pieces = state.tensor().item_count / state.tensor().info.rows; const S"
+        " bound = cosine_bound(S(state.tensor().info.cols / pieces), memory.scalars);",
+    ),
+    Mutation("gradient's norm not clamped", FORMULAS, "(norm_g > eps ? norm_g : eps)", "norm_g"),
+    Mutation(
+        "weight against gradient always passes",
+        FORMULAS,
+        "return s.pg < limit && -s.pg < limit;",
+        "return s.pg < limit;",
+    ),
+    Mutation(
+        "zero gradient passes where delta is zero",
+        FORMULAS,
+        "return s.pg < limit && -s.pg < limit;",
+        "return s.pg <= limit && -s.pg <= limit;",
+    ),
+    Mutation(
+        "NaN passes",
+        FORMULAS,
+        "return s.pg < limit && -s.pg < limit;",
+        "return !(s.pg >= limit) && !(-s.pg >= limit);",
+    ),
+    Mutation("delta taken for wd_ratio", FORMULAS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
+    Mutation(
+        "options by tensor, not by group",
+        KERNEL,
+        "hyper = state.launch.hypers[state.launch.hyper_indices[index]];",
+        "hyper = state.launch.hypers[index];",
+    ),
+    Mutation(
+        "stale view",
+        TENSOR,
+        "if (state.tensor().info.view != nullptr) { store_cross_block(",
+        "if (state.tensor().info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
+    ),
+    Mutation(
+        "half precision updated early",
+        EARLY,
+        "if (one_item || size_of(dtype) < 4) return Early::kNone;",
+        "if (one_item) return Early::kNone;",
+        all_types=True,
+    ),
+    Mutation(
+        "plain update that cannot be undone",
+        EARLY,
+        "if (last == View::kNone && can_undo(plain_update(h)))",
+        "if (last == View::kNone)",
+    ),
+    Mutation(
+        "projected update that cannot be undone", EARLY, "(passes && can_undo(channel))", "passes"
+    ),
+    Mutation("missing undo", LOOPS, "if (update.undo) {", "if (false) {"),
+    Mutation(
+        "undo of what was never done", TENSOR, "update.undo = updated;", "update.undo = true;"
+    ),
+    Mutation(
+        "projected buffer not taken back",
+        TENSOR,
+        "update.previous = {h.decay_projected, channel.radial};",
+        "update.previous = {channel.shrink, S(0)};",
+    ),
+    Mutation(
+        "sign lost when finishing",
+        LOOPS,
+        "kMomentsAndGradient) grad = g.get(j) * h.sign;",
+        "kMomentsAndGradient) grad = g.get(j);",
+    ),
+)

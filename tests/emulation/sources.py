@@ -1,0 +1,18 @@
+"""The files of the CUDA step, by their names in csrc."""
+
+from __future__ import annotations
+
+KERNEL = "cuda/kernel.cuh"
+TENSOR = "cuda/tensor_work.cuh"
+LOOPS = "cuda/span_work.cuh"
+SUMS = "cuda/row_sums.cuh"
+SHARED = "cuda/shared_memory.cuh"
+SPAN = "cuda/span.cuh"
+FORMULAS = "formulas.h"
+EARLY = "early.h"
+ARGS = "cuda/kernel_args.h"
+HOST = "cuda/executor.cpp"
+PLAN = "work_plan.h"
+
+DEVICE_CODE = (KERNEL, TENSOR, LOOPS, SUMS, SHARED, SPAN, FORMULAS, EARLY)
+TABLES = (ARGS, HOST, PLAN)  # what the host makes for it
