@@ -82,9 +82,8 @@ template <class Storage>
 ADAMP_DEVICE void sum_tile_rows(const Span<Storage>& span, int rows, int cols,
                                 SharedMemory<Storage>& memory) {
   using S = typename SharedMemory<Storage>::S;
-  const int origin = span.tile_index(0);
   sum_rows(rows, cols, memory, [&](int row, int64_t col) {
-    const int at = origin + row * cols + static_cast<int>(col);
+    const int at = span.tile_index(row * cols + static_cast<int>(col));
     const S p = memory.p[at], g = memory.g[at], u = memory.u[at];
     return RowSums<S>{p * p, g * g, p * g, p * u};
   });

@@ -29,7 +29,6 @@ struct BlockState {
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 
 constexpr int kWarps = kBlockSize / kWarpSize;
-constexpr int kTilePadding = 8;  // a tile starts where its first wide access falls on a boundary
 
 template <class S>
 struct SharedUpdate {
@@ -42,7 +41,9 @@ struct SharedUpdate {
 template <class Storage>
 struct SharedMemory {
   using S = typename Arithmetic<Storage>::Scalar;
-  static constexpr int kTile = tile_elements(kDTypeOf<Storage>) + kTilePadding;
+  // Elements before the first pack lie in a row of banks of their own.
+  static constexpr int kTile = tile_elements(kDTypeOf<Storage>) + kBankRow<Storage>;
+  static_assert(kTile % kBankRow<Storage> == 0, "a row is permuted as a whole");
   static constexpr int kRows = max_rows(kDTypeOf<Storage>);
 
   S p[kTile], g[kTile], u[kTile];

@@ -73,6 +73,10 @@ ADAMP_DEVICE void store(Storage* at, const Pack<Storage, kCount>& pack) {
   }
 }
 
+// Elements of the tile that fill all banks of shared memory once.
+template <class Storage>
+constexpr int kBankRow = 128 / static_cast<int>(sizeof(typename Arithmetic<Storage>::Scalar));
+
 template <int kCount>
 struct Count {
   static constexpr int value = kCount;
@@ -110,8 +114,14 @@ struct Span {
     }
   }
 
-  // Where element i is kept in the tile, so that wide accesses stay aligned there.
-  ADAMP_DEVICE int tile_index(int i) const { return i + (kWidth - head % kWidth) % kWidth; }
+  // Where element i is kept in the tile: the first pack at the beginning of a row of banks, and
+  // each row permuted, differently from the one before; otherwise the threads of a warp, each at
+  // its own pack, would meet in few of the banks.
+  ADAMP_DEVICE int tile_index(int i) const {
+    constexpr int kRow = kBankRow<Storage>;
+    const int at = i + (kRow - head) % kRow;
+    return at ^ (at / kRow % kRow);
+  }
 };
 
 template <Method kMethod, class Storage>

@@ -29,7 +29,6 @@ struct SpanWork {
       Pack<Storage, kCount> m = load<kCount, !kRevisit>(span.m + i);
       Pack<Storage, kCount> v = p;
       if constexpr (kAdam) v = load<kCount, !kRevisit>(span.v + i);
-      const int at = span.tile_index(i);
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
         const S weight = p.get(j), grad = g.get(j) * h.sign;
@@ -38,9 +37,10 @@ struct SpanWork {
         if constexpr (kAdam) v.set(j, moving_average(v.get(j), grad * grad, h.decay2, h.gain2));
         const S u = perturb(m.get(j), v.get(j), grad, h);
         if constexpr (kKeep) {
-          memory.p[at + j] = weight;
-          memory.g[at + j] = grad;
-          memory.u[at + j] = u;
+          const int at = span.tile_index(i + j);
+          memory.p[at] = weight;
+          memory.g[at] = grad;
+          memory.u[at] = u;
         }
         if constexpr (kUpdate) {
           p.set(j, apply_update(weight, u, plain_update(h).shrink, h.step_size));
@@ -76,7 +76,6 @@ struct SpanWork {
         }
         p = load<kCount, true>(span.p + i);
       }
-      const int at = span.tile_index(i);
       bool any = false;
       int row = i / cols;
       int row_end = (row + 1) * cols;
@@ -88,8 +87,9 @@ struct SpanWork {
         }
         S before, raw;
         if constexpr (kSource == Source::kTile) {
-          before = memory.p[at + j];
-          raw = memory.u[at + j];
+          const int at = span.tile_index(i + j);
+          before = memory.p[at];
+          raw = memory.u[at];
         } else {
           S variance = S(0), grad = S(0);
           if constexpr (kAdam) variance = v.get(j);
