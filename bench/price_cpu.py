@@ -11,7 +11,15 @@ import torch
 
 from bench import busy, memory
 from bench.contenders import ADAM, SGD_, Contender, Family, Skipped, contenders, ours
-from bench.gradients import ADVERSARY, OUTCOMES, VIEWS, Gradients, make_weights
+from bench.gradients import (
+    ADVERSARY,
+    CHANNEL,
+    LAYER,
+    OUTCOMES,
+    VIEWS,
+    Gradients,
+    make_weights,
+)
 from bench.harness import spread
 from bench.price_rows import AGAIN, FIVE, Cell
 from bench.turns import Lane, Settings, take_turns
@@ -62,10 +70,15 @@ def _demand(outcome: str, lane: Lane) -> None:
     Raises:
         RuntimeError: it did not, and what was timed is another case.
     """
-    found = [int(s["view"]) for s in lane.optimizer.state.values() if "view" in s]
+    state = {p: int(s["view"]) for p, s in lane.optimizer.state.items() if "view" in s}
     turns = VIEWS.get(outcome)
-    if turns and found != list(itertools.islice(itertools.cycle(turns), len(found))):
-        raise RuntimeError(f"{lane.contender.label}, {outcome}: outcomes {found}")
+    if turns is None:
+        return
+    for (weight, found), wanted in zip(state.items(), itertools.cycle(turns), strict=False):
+        # Of a single row the layer is the channel, which is tried first.
+        if found != (CHANNEL if wanted == LAYER and len(weight) == 1 else wanted):
+            shape = tuple(weight.shape)
+            raise RuntimeError(f"{lane.contender.label}, {outcome}: {shape} came out as {found}")
 
 
 def outcomes_of(workload: Workload) -> tuple[str, ...]:
