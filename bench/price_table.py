@@ -12,7 +12,7 @@ NOISE = (
     "Noise: how far the anchor came out from a second copy of itself, taking turns with it, at "
     f"worst; so much is allowed on top of a limit of 1, at most {NOISE_AT_MOST:.0%}."
 )
-TOO_NOISY = " Here it was more: something else was running, and the verdicts say little."
+TOO_NOISY = " Here it was more, so a verdict says little where a figure is that close to its limit."
 
 
 def figure(value: float | None) -> str:
