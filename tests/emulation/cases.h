@@ -60,6 +60,8 @@ inline const std::vector<Case>& cases() {
     all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
     // Finish tickets that cover several items, and more than one of them: 17 items, and 16.
     all.push_back({"many_items", kAdamP, {}, {{2050, 2}, {2048, 1}}, 4, 6});
+    // An item of one row, which it does not fill.
+    all.push_back({"one_row_items", kAdamP, {}, {{3, 3001}}, 2});
     // Norms on either side of eps.
     const std::vector<TensorSpec> short_rows = {{30, 401}, {9, 31}, {12, 1}};
     all.push_back(

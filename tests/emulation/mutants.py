@@ -37,7 +37,12 @@ def _swapped(*pairs: str, before: str = r"\b") -> Iterator[tuple[str, str]]:
 # What is replaced where, by what. Spaces around an operator tell it from a template's brackets.
 OPERATORS = (
     # Comparisons and conditions.
-    *_swapped("< <=", "> >=", "== !=", before=" (?<= )"),
+    (r" < ", " <= "),
+    (r" <= ", " < "),
+    (r" > ", " >= "),
+    (r" >= ", " > "),
+    (r" == ", " != "),
+    (r" != ", " == "),
     (r" < ", " > "),
     (r" && ", " || "),
     (r" \|\| ", " && "),
@@ -123,7 +128,9 @@ def mutants() -> list[Mutant]:
             bare, comment, rest = line.partition("  //")
             for pattern, new in OPERATORS:
                 for match in re.finditer(pattern, bare):
-                    edited = bare[: match.start()] + re.sub(pattern, new, match[0])
+                    # Not by a second search: the match alone lacks what its pattern looks at.
+                    put = new(match) if callable(new) else match.expand(new)
+                    edited = bare[: match.start()] + put
                     edited += bare[match.end() :] + comment + rest
                     if edited != line:
                         found[Mutant(file, number, line, edited)] = None
