@@ -73,10 +73,13 @@ share with a wrong ratio means that the assumption about AdamW is off. A wall ra
 while kernels agree is host time: compare `host ms` with the assumptions above. Where several rows
 are off by one factor, the copy rate is; it is measured in the same run.
 
-The calculation leaves out what an item costs besides its bytes: its ticket, barriers and row sums.
-Counted in the machine code that is 11 to 13 µs for 5,120 elements, with two blocks a processor to
-overlap, which puts ResNet-50 on an H100 at 80 to 92 % of the copy rate rather than at 98 %; `make
-gpu-tune` times what might shorten it.
+The calculation leaves out what an item costs besides its bytes: barriers, row sums, latencies. Its
+bytes alone take 11.4 µs on an H100 with two blocks a processor (4,608 elements). Counted in the
+machine code an item took 11 to 13 µs before a block's last warp fetched the next one: its tables,
+three accesses one behind the other (2 to 3 µs), and its arrays into the second-level cache, whose
+latency four rounds of loads then see instead of the memory's (2 µs). With 6 to 8 µs an item the
+memory should always have something to do; without, ResNet-50 would come out at 80 to 92 % of the
+copy rate. `make gpu-tune` times both.
 """
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 ARGS, DEVICE, DISPATCH = "csrc/cuda/kernel_args.h", "csrc/cuda/device.cuh", "csrc/cuda/dispatch.h"
-EXECUTOR = "csrc/cuda/executor.cpp"
+EXECUTOR, FETCH = "csrc/cuda/executor.cpp", "csrc/cuda/fetch.cuh"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +38,16 @@ FLOAT32_ALONE = tuple(
 )
 
 
-def _threads(count: int) -> Edit:
-    return Edit(ARGS, "constexpr int kBlockSize = 320;", f"constexpr int kBlockSize = {count};")
+def _workers(count: int) -> Edit:
+    return Edit(ARGS, "constexpr int kWorkers = 288;", f"constexpr int kWorkers = {count};")
 
 
 def _blocks(count: int) -> Edit:
-    return Edit(ARGS, "TypeSet::kAll ? 1 : 2;", f"TypeSet::kAll ? 1 : {count};")
+    return Edit(ARGS, "kMostBlocksPerSM = 2;", f"kMostBlocksPerSM = {count};")
 
 
 def _tile(elements: int) -> Edit:
-    return Edit(ARGS, "DType::kFloat64 ? 2560 : 5120;", f"DType::kFloat64 ? 2560 : {elements};")
+    return Edit(ARGS, "DType::kFloat64 ? 2304 : 4608;", f"DType::kFloat64 ? 2304 : {elements};")
 
 
 def _lag(residents: str) -> Edit:
@@ -70,34 +70,51 @@ NO_HINTS = (
     ),
 )
 
-AS_IS = Variant("as it is", "320 threads, 2 blocks a processor, items of 5,120 elements")
+ASK = "prefetch(static_cast<const unsigned char*>(array) + offset, bytes,"
+
+AS_IS = Variant("as it is", "288 workers, 2 blocks a processor, items of 4,608 elements")
 
 VARIANTS: tuple[Variant, ...] = (
     AS_IS,
     Variant(
-        "256 threads x 3",
+        "nothing asked for ahead",
+        "whether bringing the next item to the second-level cache is worth it",
+        (Edit(FETCH, ASK, f"if (bytes < 0) {ASK}"),),
+    ),
+    Variant(
+        "half asked for ahead",
+        "whether all blocks' next items are too much for that cache",
+        (Edit(FETCH, ASK, ASK.replace("bytes,", "bytes / 2,")),),
+    ),
+    Variant(
+        "asked for line by line",
+        "the instruction that compute capability 8.0 has, too",
+        (Edit(DEVICE, "#if __CUDA_ARCH__ >= 900", "#if __CUDA_ARCH__ >= 9999"),),
+    ),
+    Variant(
+        "224 workers x 3",
         "a third block fills the memory's queue while two add up their sums",
-        (_threads(256), _blocks(3), _tile(4096)),
+        (_workers(224), _blocks(3), _tile(3584)),
     ),
     Variant(
-        "256 threads x 3, 5,120",
+        "224 workers x 3, 4,608",
         "the same with items as long as now: a 512-channel 3x3 row still fits",
-        (_threads(256), _blocks(3)),
+        (_workers(224), _blocks(3)),
     ),
     Variant(
-        "384 threads x 2",
+        "352 workers x 2",
         "more loads in flight, at 80 registers",
-        (_threads(384), _tile(6144)),
+        (_workers(352), _tile(5632)),
     ),
     Variant(
-        "512 threads x 2",
+        "480 workers x 2",
         "all 64 registers a thread allow: spills or not, by the table",
-        (_threads(512), _tile(8192)),
+        (_workers(480), _tile(7680)),
     ),
     Variant(
-        "640 threads x 1",
+        "608 workers x 1",
         "one large block: fewer tickets, but nothing fills its pauses",
-        (_threads(640), _blocks(1), _tile(10240)),
+        (_workers(608), _blocks(1), _tile(9728)),
     ),
     Variant(
         "finish after 1.0 resident",

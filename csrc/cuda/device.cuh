@@ -37,6 +37,12 @@ ADAMP_DEVICE unsigned char* shared_memory() {
 // Barrier of all threads of the block; orders their shared and global memory accesses.
 ADAMP_DEVICE void sync_block() { __syncthreads(); }
 
+// The same for the first kCount threads of the block, whole warps: the others do not take part.
+template <int kCount>
+ADAMP_DEVICE void sync_threads() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kCount) : "memory");
+}
+
 // The value of the lane whose index differs by `mask`; all 32 lanes take part.
 template <class T>
 ADAMP_DEVICE T shuffle_xor(T value, int mask) {
@@ -97,6 +103,23 @@ ADAMP_DEVICE void store_wide_streaming(void* at, const Wide& x) {
 // Data that this step may read again.
 ADAMP_DEVICE Wide load_wide(const void* at) { return *static_cast<const Wide*>(at); }
 ADAMP_DEVICE void store_wide(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
+
+// Asks for memory to be in the second-level cache soon. Called by all lanes of a warp.
+ADAMP_DEVICE void prefetch(const void* at, int bytes, int lane) {
+  const uintptr_t from = reinterpret_cast<uintptr_t>(at), to = from + bytes;
+#if __CUDA_ARCH__ >= 900
+  const uintptr_t begin = from / 16 * 16;
+  const uint32_t size = static_cast<uint32_t>((to - begin + 15) / 16 * 16);
+  if (lane == 0) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin), "r"(size) : "memory");
+  }
+#else
+  constexpr int kLine = 128;
+  for (uintptr_t line = from / kLine * kLine + lane * kLine; line < to; line += 32 * kLine) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+  }
+#endif
+}
 
 ADAMP_DEVICE float to_arithmetic(float x) { return x; }
 ADAMP_DEVICE double to_arithmetic(double x) { return x; }

@@ -2,98 +2,99 @@
 //
 // A ticket waits only for tickets with lower numbers, and those have been drawn by blocks that are
 // running, so that no schedule deadlocks however few blocks are resident. The block that completes
-// a tensor's last item decides it. Counters are back at zero when the launch ends. What is done to
-// a tensor is in tensor_work.cuh.
+// a tensor's last item decides it. Counters are back at zero when the launch ends. While a block's
+// workers are at one ticket, its last warp fetches the next (fetch.cuh); what is done to a tensor
+// is in tensor_work.cuh.
 #pragma once
 
+#include "fetch.cuh"
 #include "tensor_work.cuh"
 
 namespace adamp {
 
-// A block's work on one ticket.
+// The workers' part in one ticket.
 template <Method kMethod, class Storage>
 struct TicketWork {
-  const BlockState& state;
+  const Launch& launch;
+  const Fetched& given;
   SharedMemory<Storage>& memory;
   TensorWork<kMethod, Storage> work;
 
   ADAMP_DEVICE void run() {
-    const int32_t index = state.ticket.tensor;
-    if (state.launch.grads[index] == nullptr) return;
     if (thread_index() == 0) {
-      const Hyper& hyper = state.launch.hypers[state.launch.hyper_indices[index]];
-      memory.scalars = make_scalars<typename SharedMemory<Storage>::S>(
-          hyper, hyper.device_lr == nullptr ? hyper.lr : *hyper.device_lr);
+      memory.scalars = make_scalars<typename SharedMemory<Storage>::S>(given.hyper, given.lr);
     }
-    if (state.ticket.kind == TicketKind::kAccumulate) {
-      work.accumulate(state.launch.items[state.ticket.first_item], [this] { arrive(); });
+    if (given.ticket.kind == TicketKind::kAccumulate) {
+      work.accumulate(given.item, [this] { arrive(); });
     } else {
       finish();
     }
   }
 
  private:
+  ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
+
   ADAMP_DEVICE void arrive() {
-    sync_block();
+    sync_threads<kWorkers>();
     if (thread_index() == 0) {
-      memory.flag =
-          fetch_add_acq_rel(&state.decision().arrived, 1) + 1 == state.tensor().item_count;
+      memory.flag = fetch_add_acq_rel(&decision().arrived, 1) + 1 == given.tensor.item_count;
     }
-    sync_block();
+    sync_threads<kWorkers>();
     if (!memory.flag) return;
     const Decided decided = work.decide();
     if (thread_index() != 0) return;
-    store_cross_block(&state.decision().arrived, 0u);
-    store_cross_block(&state.decision().failed, 0u);
-    store_cross_block(&state.decision().pending, 0u);
-    store_release(&state.decision().decided, decided);
+    store_cross_block(&decision().arrived, 0u);
+    store_cross_block(&decision().failed, 0u);
+    store_cross_block(&decision().pending, 0u);
+    store_release(&decision().decided, decided);
   }
 
   ADAMP_DEVICE void finish() {
     if (thread_index() == 0) {
-      uint32_t decided = load_acquire(&state.decision().decided);
+      uint32_t decided = load_acquire(&decision().decided);
       while (decided == kUndecided) {
         pause_waiting();
-        decided = load_acquire(&state.decision().decided);
+        decided = load_acquire(&decision().decided);
       }
       memory.flag = decided;
-      work.fetch_decision();
+      if (decided == kToFinish) work.fetch_decision();
     }
-    sync_block();
+    sync_threads<kWorkers>();
     if (memory.flag == kToFinish) {
-      for (int64_t i = 0; i < state.ticket.item_count; ++i) {
-        work.finish(state.launch.items[state.ticket.first_item + i]);
+      for (int64_t i = 0; i < given.ticket.item_count; ++i) {
+        work.finish(launch.items[given.ticket.first_item + i]);
       }
     }
-    if (thread_index() == 0 && fetch_add_acq_rel(&state.decision().finished, 1) + 1 ==
-                                   static_cast<uint32_t>(state.tensor().finish_tickets)) {
-      store_cross_block(&state.decision().finished, 0u);
-      store_cross_block(&state.decision().decided, static_cast<uint32_t>(kUndecided));
+    if (thread_index() == 0 && fetch_add_acq_rel(&decision().finished, 1) + 1 ==
+                                   static_cast<uint32_t>(given.tensor.finish_tickets)) {
+      store_cross_block(&decision().finished, 0u);
+      store_cross_block(&decision().decided, static_cast<uint32_t>(kUndecided));
     }
   }
 };
 
 template <Method kMethod, class Storage>
-ADAMP_DEVICE void run_ticket(const BlockState& state) {
+ADAMP_DEVICE void run_ticket(const Launch& launch, const Fetched& given) {
   auto& memory = *reinterpret_cast<SharedMemory<Storage>*>(shared_memory() + kStateBytes);
-  TicketWork<kMethod, Storage>{state, memory, {state, memory}}.run();
+  TicketWork<kMethod, Storage>{launch, given, memory, {launch, given, memory}}.run();
 }
 
 template <Method kMethod, TypeSet kTypes>
-ADAMP_DEVICE void run_ticket_of(const BlockState& state) {
+ADAMP_DEVICE void run_ticket_of(const Launch& launch, const Fetched& given) {
+  if (given.grad == nullptr) return;
   if constexpr (kTypes == TypeSet::kFloat32) {
-    return run_ticket<kMethod, float>(state);
+    return run_ticket<kMethod, float>(launch, given);
   } else {
-    switch (state.tensor().info.dtype) {
+    switch (given.tensor.info.dtype) {
       case DType::kBFloat16:
-        return run_ticket<kMethod, BFloat16>(state);
+        return run_ticket<kMethod, BFloat16>(launch, given);
       case DType::kFloat16:
-        return run_ticket<kMethod, Float16>(state);
+        return run_ticket<kMethod, Float16>(launch, given);
       case DType::kFloat64:
-        if constexpr (kTypes == TypeSet::kAll) run_ticket<kMethod, double>(state);
+        if constexpr (kTypes == TypeSet::kAll) run_ticket<kMethod, double>(launch, given);
         return;
       case DType::kFloat32:
-        return run_ticket<kMethod, float>(state);
+        return run_ticket<kMethod, float>(launch, given);
     }
   }
 }
@@ -115,28 +116,23 @@ template <Method kMethod, TypeSet kTypes>
 ADAMP_KERNEL(kBlockSize, blocks_per_sm(kTypes))
 step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
-  // Each block draws one ticket ahead: the counter's latency passes behind the work.
-  uint32_t next = 0;
-  if (thread_index() == 0) {
-    state.launch = launch_of(args);
-    next = fetch_add_relaxed(args.next_ticket, 1);
-  }
-  for (;;) {
-    if (thread_index() == 0) {
-      state.drawn = next;
-      if (next < args.n_tickets) {
-        state.ticket = args.tickets[next];
-        next = fetch_add_relaxed(args.next_ticket, 1);
-      }
+  const bool fetches = thread_index() >= kWorkers;
+  if (thread_index() == 0) state.launch = launch_of(args);
+  sync_block();
+  for (uint32_t turn = 0;; ++turn) {
+    Fetched& next = state.fetched[turn % 2];
+    if (fetches) {
+      fetch<kMethod>(args, state.launch, next);
+    } else if (turn > 0) {
+      run_ticket_of<kMethod, kTypes>(state.launch, state.fetched[1 - turn % 2]);
     }
     sync_block();
-    if (state.drawn >= args.n_tickets) break;
-    run_ticket_of<kMethod, kTypes>(state);
-    sync_block();
-  }
-  // Every block has drawn one ticket beyond the last; whoever drew the highest is the last to draw.
-  if (thread_index() == 0 && next == args.n_tickets + block_count() - 1) {
-    store_cross_block(args.next_ticket, 0u);
+    if (next.number < args.n_tickets) continue;
+    // Every block draws one number beyond the last ticket; who drew the highest, drew last.
+    if (thread_index() == kWorkers && next.number == args.n_tickets + block_count() - 1) {
+      store_cross_block(args.next_ticket, 0u);
+    }
+    return;
   }
 }
 

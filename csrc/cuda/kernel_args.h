@@ -12,9 +12,10 @@
 
 namespace adamp {
 
-// With two blocks on an SM that leaves 96 registers a thread: with 384 threads, and 80, the kernel
-// for 16 bits spilled.
-constexpr int kBlockSize = 320;
+// Nine warps work on a ticket, and one fetches the next. With two blocks on an SM that leaves 96
+// registers a thread: with 384 threads, and 80, the kernel for 16 bits spilled.
+constexpr int kWorkers = 288;
+constexpr int kBlockSize = kWorkers + 32;
 
 // The storage types that occur in a plan: code for a type that does not would take registers.
 // Each set contains the one before.
@@ -25,13 +26,20 @@ constexpr TypeSet type_set_of(DType dtype) {
                                     : TypeSet::kNarrow;
 }
 
+// Processors of compute capability 8.6, 8.9 and 12.0 have 100 KB of shared memory: one block's.
+#if defined(__CUDA_ARCH__) && \
+    (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+constexpr int kMostBlocksPerSM = 1;
+#else
+constexpr int kMostBlocksPerSM = 2;
+#endif
 // Blocks that the compiler leaves registers for. The arithmetic of float64 needs twice as many.
-constexpr int blocks_per_sm(TypeSet types) { return types == TypeSet::kAll ? 1 : 2; }
+constexpr int blocks_per_sm(TypeSet types) { return types == TypeSet::kAll ? 1 : kMostBlocksPerSM; }
 
-// Elements of an item: four wide accesses of float32 for each thread. Its p, g and u are kept in
-// shared memory (60 KiB), so that two blocks fit on one SM of compute capability 8.0, 9.0 and 10.0,
-// and one of the others; a row of a 512-channel 3x3 convolution fits too.
-constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 2560 : 5120; }
+// Elements of an item: four wide accesses of float32 for each worker, which is also one row of a
+// 512-channel 3x3 convolution. Its p, g and u are kept in shared memory (54 KiB), so that two
+// blocks fit on one SM of compute capability 8.0, 9.0 and 10.0, and one of the others.
+constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 2304 : 4608; }
 // Rows of an item: their sums are kept in shared memory too.
 constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
 
@@ -86,9 +94,9 @@ struct RowRecord {
 };
 
 // Bytes of the values that change each step (gradients, hypers, hyper indices, in this order) that
-// travel in the launch itself: enough for 900 tensors, and a third of what a launch may carry since
-// CUDA 12.1.
-constexpr int kInlineCapacity = 11008;
+// travel in the launch itself: enough for 1,000 tensors, and a third of what a launch may carry
+// since CUDA 12.1.
+constexpr int kInlineCapacity = 12288;
 
 struct KernelArgs {
   const DeviceTensor* tensors;

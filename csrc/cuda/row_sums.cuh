@@ -1,4 +1,4 @@
-// Sums over the elements of rows, by all threads of a block together.
+// Sums over the elements of rows, by all workers of a block together.
 //
 // They are added in an order fixed by shapes alone, so that a run repeats bit for bit whatever the
 // schedule.
@@ -47,13 +47,13 @@ ADAMP_DEVICE void sum_rows(int rows, int64_t cols, SharedMemory<Storage>& memory
   if (rows < kWarps) {
     for (int row = 0; row < rows; ++row) {
       RowSums<S> sums = {};
-      for (int64_t col = thread_index(); col < cols; col += kBlockSize) {
+      for (int64_t col = thread_index(); col < cols; col += kWorkers) {
         add_to(sums, term(row, col));
       }
       sums = lane_sums(sums, kWarpSize);
       if (lane == 0) memory.warp_sums[row][warp] = sums;
     }
-    sync_block();
+    sync_threads<kWorkers>();
     if (thread_index() < rows) {
       RowSums<S> sums = {};
       for (int i = 0; i < kWarps; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
@@ -74,7 +74,7 @@ ADAMP_DEVICE void sum_rows(int rows, int64_t cols, SharedMemory<Storage>& memory
       if (row < rows && lane % lanes == 0) memory.row_sums[row] = sums;
     }
   }
-  sync_block();
+  sync_threads<kWorkers>();
 }
 
 // The same for a span that is in the tile.

@@ -1,4 +1,5 @@
-// What a block keeps in shared memory: its ticket, and behind it room for its work on an item.
+// What a block keeps in shared memory: this ticket and the next, and behind them room for its work
+// on an item.
 #pragma once
 
 #include "span.cuh"
@@ -16,19 +17,26 @@ struct Launch {
   const int32_t* hyper_indices;
 };
 
-// What all threads of a block work on. In shared memory, where it takes no registers from the loops
-// over elements.
+// A ticket, and what the tables say of it. In shared memory, where it takes no registers from the
+// loops over elements.
+struct Fetched {
+  uint32_t number;  // from the launch's number of tickets on: there is no more work
+  Ticket ticket;
+  const void* grad;  // null: nothing to do, and nothing below is there
+  DeviceTensor tensor;
+  Item item;  // the ticket's first
+  Hyper hyper;
+  double lr;
+  View last;  // the tensor's last outcome; kNone where none is kept
+};
+
 struct BlockState {
   Launch launch;
-  Ticket ticket;
-  uint32_t drawn;  // the ticket's number
-
-  ADAMP_DEVICE const DeviceTensor& tensor() const { return launch.tensors[ticket.tensor]; }
-  ADAMP_DEVICE Decision& decision() const { return launch.decisions[ticket.tensor]; }
+  Fetched fetched[2];
 };
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 
-constexpr int kWarps = kBlockSize / kWarpSize;
+constexpr int kWarps = kWorkers / kWarpSize;  // that work
 
 template <class S>
 struct SharedUpdate {

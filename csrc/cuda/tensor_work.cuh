@@ -1,6 +1,6 @@
 // What a step does to one tensor, item by item; which block does it when is in kernel.cuh.
 //
-// Everything here is called by all threads of a block together, unless it says otherwise.
+// Everything here is called by all workers of a block together, unless it says otherwise.
 #pragma once
 
 #include "row_sums.cuh"
@@ -15,24 +15,23 @@ struct TensorWork {
   using S = typename Memory::S;
   using Source = typename Loops::Source;
 
-  const BlockState& state;
+  const Launch& launch;
+  const Fetched& given;
   Memory& memory;
 
   // Moves the moments of an item and updates what may be; then, if the tensor needs a decision,
   // calls arrive().
   template <class Arrive>
   ADAMP_DEVICE void accumulate(const Item& item, const Arrive& arrive) {
-    const TensorInfo& info = state.tensor().info;
+    const TensorInfo& info = given.tensor.info;
     const Span<Storage> span = span_of(item);
     const int rows = static_cast<int>(item.row_end - item.row_begin);
     const int cols = static_cast<int>(item.col_end - item.col_begin);
     if (thread_index() == 0) {
-      const View last =
-          info.view == nullptr ? View::kNone : static_cast<View>(load_cross_block(info.view));
       memory.early = foresee(info.projection, info.dtype, one_item(),
-                             state.tensor().rows_are_split != 0, last, memory.scalars);
+                             given.tensor.rows_are_split != 0, given.last, memory.scalars);
     }
-    sync_block();
+    sync_threads<kWorkers>();
     const Early early = memory.early;
     if (info.projection == Projection::kOff) {
       Loops::template sweep<true, false, false>(span, memory);
@@ -45,10 +44,10 @@ struct TensorWork {
     } else {
       Loops::template sweep<false, true, true>(span, memory);
     }
-    sync_block();
+    sync_threads<kWorkers>();
     sum_tile_rows(span, rows, cols, memory);
     if (thread_index() < kWarpSize) judge_rows(item, rows, early);
-    sync_block();
+    sync_threads<kWorkers>();
     if (early == Early::kChannelRows || one_item()) {
       Loops::template apply<Source::kTile>(span, cols, memory);
     }
@@ -58,31 +57,35 @@ struct TensorWork {
   // When all items have been accumulated; thread 0 gets whether they are to be finished.
   ADAMP_DEVICE Decided decide() {
     uint32_t failed = 0;
-    if (state.tensor().rows_are_split) failed = join_split_rows();
-    sum_rows(1, state.tensor().item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
+    if (given.tensor.rows_are_split) failed = join_split_rows();
+    sum_rows(1, given.tensor.item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
     if (thread_index() != 0) return kUndecided;
     const RowSums<S> total = memory.row_sums[0];
-    failed += load_cross_block(&state.decision().failed);
+    failed += load_cross_block(&decision().failed);
     const View outcome = outcome_of(failed, total);
     note_outcome(outcome);
-    RowRecord<S>& whole = records()[state.tensor().info.rows];
+    RowRecord<S>& whole = records()[given.tensor.info.rows];
     store_cross_block(&whole.pp, total.pp);
     store_cross_block(&whole.pu, total.pu);
-    store_cross_block(&state.decision().early, memory.early);
-    store_cross_block(&state.decision().outcome, outcome);
-    const bool all_updated = state.tensor().rows_are_split
+    store_cross_block(&decision().early, memory.early);
+    store_cross_block(&decision().outcome, outcome);
+    const bool all_updated = given.tensor.rows_are_split
                                  ? memory.early == Early::kAllRows
-                                 : load_cross_block(&state.decision().pending) == 0;
+                                 : load_cross_block(&decision().pending) == 0;
     return all_updated && foreseen(memory.early, outcome) ? kSettled : kToFinish;
   }
 
-  // Thread 0, once the tensor is decided: fetches what finish() has to know.
+  // Thread 0, once the tensor is decided: fetches what finish() has to know. Loaded before the
+  // first of it is stored, so that the latencies overlap.
   ADAMP_DEVICE void fetch_decision() {
-    memory.early = load_cross_block(&state.decision().early);
-    memory.outcome = load_cross_block(&state.decision().outcome);
-    const RowRecord<S>& whole = records()[state.tensor().info.rows];
-    memory.total.pp = load_cross_block(&whole.pp);
-    memory.total.pu = load_cross_block(&whole.pu);
+    const RowRecord<S>& whole = records()[given.tensor.info.rows];
+    const Early early = load_cross_block(&decision().early);
+    const View outcome = load_cross_block(&decision().outcome);
+    const S pp = load_cross_block(&whole.pp), pu = load_cross_block(&whole.pu);
+    memory.early = early;
+    memory.outcome = outcome;
+    memory.total.pp = pp;
+    memory.total.pu = pu;
   }
 
   ADAMP_DEVICE void finish(const Item& item) {
@@ -91,7 +94,7 @@ struct TensorWork {
     const bool right = foreseen(memory.early, outcome);
     const int rows = static_cast<int>(item.row_end - item.row_begin);
     const bool buffer = Loops::projects_buffer(h);
-    for (int row = thread_index(); row < rows; row += kBlockSize) {
+    for (int row = thread_index(); row < rows; row += kWorkers) {
       const RowRecord<S>& record = records()[item.row_begin + row];
       const bool updated = load_cross_block(&record.updated) != 0;
       const RowUpdate<S> channel =
@@ -113,7 +116,7 @@ struct TensorWork {
       }
       memory.row_updates[row] = update;
     }
-    sync_block();
+    sync_threads<kWorkers>();
     const Span<Storage> span = span_of(item);
     const int cols = static_cast<int>(item.col_end - item.col_begin);
     if (h.nesterov) {
@@ -121,41 +124,41 @@ struct TensorWork {
     } else {
       Loops::template apply<Source::kMoments>(span, cols, memory);
     }
-    sync_block();
+    sync_threads<kWorkers>();
   }
 
  private:
   ADAMP_DEVICE Slot<S>* slots() const {
-    return reinterpret_cast<Slot<S>*>(state.launch.scratch + state.tensor().slots);
+    return reinterpret_cast<Slot<S>*>(launch.scratch + given.tensor.slots);
   }
   ADAMP_DEVICE RowRecord<S>* records() const {
-    return reinterpret_cast<RowRecord<S>*>(state.launch.scratch + state.tensor().records);
+    return reinterpret_cast<RowRecord<S>*>(launch.scratch + given.tensor.records);
   }
   ADAMP_DEVICE Span<Storage> span_of(const Item& item) const {
-    return adamp::span_of<kMethod, Storage>(state.tensor(), item,
-                                            state.launch.grads[state.ticket.tensor]);
+    return adamp::span_of<kMethod, Storage>(given.tensor, item, given.grad);
   }
 
-  ADAMP_DEVICE bool one_item() const { return state.tensor().item_count == 1; }
+  ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
+  ADAMP_DEVICE bool one_item() const { return given.tensor.item_count == 1; }
 
   // A tensor of one item is decided on the spot, and one that is always projected by channel needs
   // nobody.
   ADAMP_DEVICE bool needs_decision() const {
-    return !one_item() && (state.tensor().info.projection != Projection::kChannel ||
-                           state.tensor().rows_are_split);
+    return !one_item() &&
+           (given.tensor.info.projection != Projection::kChannel || given.tensor.rows_are_split);
   }
 
   // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
   ADAMP_DEVICE void judge_rows(const Item& item, int rows, Early early) {
     const Scalars<S>& h = memory.scalars;
-    const Projection projection = state.tensor().info.projection;
+    const Projection projection = given.tensor.info.projection;
     RowSums<S> total = {};
-    const S bound = cosine_bound(S(state.tensor().info.cols), h);
+    const S bound = cosine_bound(S(given.tensor.info.cols), h);
     uint32_t failed = 0, pending = 0;
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       const RowSums<S> sums = memory.row_sums[row];
       add_to(total, sums);
-      if (state.tensor().rows_are_split) continue;
+      if (given.tensor.rows_are_split) continue;
       const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
       const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
       const bool updated = updates_early(early, projection, passes, channel);
@@ -175,9 +178,9 @@ struct TensorWork {
     if (one_item()) {
       decide_here(rows, total, failed);
     } else if (needs_decision() && thread_index() == 0) {
-      store_sums(&slots()[item.slot - state.tensor().first_item].sums, total);
-      if (failed > 0) fetch_add_relaxed(&state.decision().failed, failed);
-      if (pending > 0) fetch_add_relaxed(&state.decision().pending, pending);
+      store_sums(&slots()[item.slot - given.tensor.first_item].sums, total);
+      if (failed > 0) fetch_add_relaxed(&decision().failed, failed);
+      if (pending > 0) fetch_add_relaxed(&decision().pending, pending);
     }
   }
 
@@ -198,11 +201,11 @@ struct TensorWork {
   // Adds up the pieces of each row, which no item has seen whole; returns (in thread 0) how many
   // fail.
   ADAMP_DEVICE uint32_t join_split_rows() {
-    const int64_t pieces = state.tensor().item_count / state.tensor().info.rows;
-    const S bound = cosine_bound(S(state.tensor().info.cols), memory.scalars);
+    const int64_t pieces = given.tensor.item_count / given.tensor.info.rows;
+    const S bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);
     uint32_t failed = 0;
-    for (int64_t first = 0; first < state.tensor().info.rows; first += Memory::kRows) {
-      const int64_t left = state.tensor().info.rows - first;
+    for (int64_t first = 0; first < given.tensor.info.rows; first += Memory::kRows) {
+      const int64_t left = given.tensor.info.rows - first;
       const int rows = static_cast<int>(left < Memory::kRows ? left : Memory::kRows);
       sum_rows(rows, pieces, memory,
                [&](int row, int64_t i) { return slot_sums((first + row) * pieces + i); });
@@ -216,7 +219,7 @@ struct TensorWork {
           failed += !cosine_below(sums, bound, memory.scalars.eps);
         }
       }
-      sync_block();
+      sync_threads<kWorkers>();
     }
     return thread_index() < kWarpSize ? lane_count(failed) : 0;
   }
@@ -224,17 +227,17 @@ struct TensorWork {
   ADAMP_DEVICE RowSums<S> slot_sums(int64_t i) const { return load_sums(&slots()[i].sums); }
 
   ADAMP_DEVICE View outcome_of(uint32_t failed, const RowSums<S>& total) const {
-    if (state.tensor().info.projection == Projection::kChannel) return View::kChannel;
-    if (state.tensor().info.projection == Projection::kLayer) return View::kLayer;
+    if (given.tensor.info.projection == Projection::kChannel) return View::kChannel;
+    if (given.tensor.info.projection == Projection::kLayer) return View::kLayer;
     if (failed == 0) return View::kChannel;
-    const S numel = S(state.tensor().info.rows) * S(state.tensor().info.cols);
+    const S numel = S(given.tensor.info.rows) * S(given.tensor.info.cols);
     const Scalars<S>& h = memory.scalars;
     return cosine_below(total, cosine_bound(numel, h), h.eps) ? View::kLayer : View::kNone;
   }
 
   ADAMP_DEVICE void note_outcome(View outcome) const {
-    if (state.tensor().info.view != nullptr) {
-      store_cross_block(state.tensor().info.view, static_cast<int32_t>(outcome));
+    if (given.tensor.info.view != nullptr) {
+      store_cross_block(given.tensor.info.view, static_cast<int32_t>(outcome));
     }
   }
 };

@@ -35,6 +35,12 @@ struct Warp {
   unsigned char values[2][kWarpSize][kLargestExchange];
 };
 
+// Some threads of a block that wait for each other.
+struct Barrier {
+  int waiting;
+  Site site;
+};
+
 struct Block {
   int index;
   std::vector<Fiber> fibers;
@@ -42,8 +48,9 @@ struct Block {
   std::vector<int> ready;  // threads, in no order
   std::vector<int> paused;
   std::unique_ptr<unsigned char, decltype(&std::free)> shared{nullptr, &std::free};
-  int at_barrier, done;
-  Site site;        // of the barrier
+  Barrier all, workers;
+  int workers_at_all;  // of those that wait there
+  int done;
   int last_thread;  // that ran
 
   void make_ready(Fiber& fiber) {
@@ -83,13 +90,17 @@ inline std::string text(Site site) {
 
 inline bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
 
+inline std::string text(const Barrier& barrier) {
+  return barrier.waiting > 0 ? " (" + text(barrier.site) + ")" : "";
+}
+
 inline std::string describe(const Block& block) {
   int count[5] = {};
   for (const Fiber& fiber : block.fibers) ++count[static_cast<int>(fiber.state)];
   return "block " + std::to_string(block.index) + ": " + std::to_string(count[1]) +
-         " at a barrier" + (count[1] > 0 ? " (" + text(block.site) + ")" : "") + ", " +
-         std::to_string(count[2]) + " at a shuffle, " + std::to_string(count[0] + count[3]) +
-         " waiting, " + std::to_string(count[4]) + " returned";
+         " at a barrier" + text(block.all) + text(block.workers) + ", " + std::to_string(count[2]) +
+         " at a shuffle, " + std::to_string(count[0] + count[3]) + " waiting, " +
+         std::to_string(count[4]) + " returned";
 }
 
 }  // namespace emulation

@@ -170,8 +170,9 @@ inline const std::vector<Case>& cases() {
                     {2, 5700, kFloat, kAuto, 0, 0, -1, 2},
                     {9, 31, kFloat, kChannel, 0, 0, -1, 0}},
                    4});
-    // More values than travel in the launch.
-    std::vector<TensorSpec> tiny(90, TensorSpec{2, 3});
+    // More values than travel in the launch, where each tensor has options of its own.
+    const int64_t too_many = adamp::kInlineCapacity / adamp::step_values_size(1, 1) + 1;
+    std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});
     tiny[7] = {40, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
 #if defined(EMULATION_FLOAT_ONLY)

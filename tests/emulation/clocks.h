@@ -1,9 +1,9 @@
 // Who is known to have done what: the happens-before relation of a launch.
 //
-// All of a block's threads know at a barrier what each of them knew; between blocks knowledge
-// passes only from a release to an acquire that reads it. Hence a clock has one number for each
-// block (what happened in its intervals between barriers) and, for the interval in which a thread
-// released, that thread's count.
+// All threads that meet at a barrier know what each of them knew; otherwise knowledge passes only
+// from a release to an acquire that reads it. Hence a clock has one number for each team of threads
+// that meet at the same barriers (what happened in its intervals between them) and, for the
+// interval in which a thread released, that thread's count.
 #pragma once
 
 #include <algorithm>
@@ -14,9 +14,9 @@ namespace emulation::races {
 
 // One access: when and by whom. Also the point up to which a thread's accesses are known.
 struct Event {
-  uint32_t interval = 0;  // barriers that the block had passed
+  uint32_t interval = 0;  // barriers that the team had passed
   uint32_t count = 0;     // releases that the thread had made
-  int16_t block = -1;     // -1: no event
+  int16_t team = -1;      // -1: no event
   int16_t thread = 0;
   uint32_t where = 0;  // in the program
 };
@@ -24,21 +24,20 @@ struct Event {
 constexpr int16_t kSeveralThreads = -1;
 
 struct Clock {
-  std::vector<uint32_t> intervals;  // of each block: those before are known
+  std::vector<uint32_t> intervals;  // of each team: those before are known
   std::vector<Event> points;        // and what this thread did until then
 
   bool knows(const Event& event) const {
-    if (event.interval < intervals[event.block]) return true;
+    if (event.interval < intervals[event.team]) return true;
     return std::any_of(points.begin(), points.end(), [&](const Event& point) {
-      return point.block == event.block && point.thread == event.thread &&
-             event.count <= point.count;
+      return point.team == event.team && point.thread == event.thread && event.count <= point.count;
     });
   }
 
   void add_point(const Event& point) {
-    if (point.interval < intervals[point.block]) return;
+    if (point.interval < intervals[point.team]) return;
     for (Event& mine : points) {
-      if (mine.block == point.block && mine.thread == point.thread) {
+      if (mine.team == point.team && mine.thread == point.thread) {
         if (mine.count < point.count) mine = point;
         return;
       }
@@ -52,7 +51,7 @@ struct Clock {
     }
     for (const Event& point : other.points) add_point(point);
     points.erase(std::remove_if(points.begin(), points.end(),
-                                [this](const Event& p) { return p.interval < intervals[p.block]; }),
+                                [this](const Event& p) { return p.interval < intervals[p.team]; }),
                  points.end());
   }
 };

@@ -35,6 +35,11 @@ inline void sync_block(const char* file = __builtin_FILE(), int line = __builtin
   emulation::barrier({file, line});
 }
 
+template <int kCount>
+inline void sync_threads(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  emulation::barrier_of_first(kCount, {file, line});
+}
+
 template <class T>
 inline T shuffle_xor(T value, int mask, const char* file = __builtin_FILE(),
                      int line = __builtin_LINE()) {
@@ -85,6 +90,11 @@ inline Wide load_wide(const void* at) {
 inline void store_wide(void* at, const Wide& x) { emulation::write_memory(at, &x, sizeof x); }
 inline Wide load_wide_streaming(const void* at) { return load_wide(at); }
 inline void store_wide_streaming(void* at, const Wide& x) { store_wide(at, x); }
+
+// One lane asks, as the device's own does where it can.
+inline void prefetch(const void* at, int bytes, int lane) {
+  if (lane == 0) emulation::ask_for(at, static_cast<size_t>(bytes));
+}
 
 // ---- conversions
 // ------------------------------------------------------------------------------------

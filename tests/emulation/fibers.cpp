@@ -28,6 +28,7 @@ void run_launch(const Launch& launch, const Schedule& schedule) {
 }
 
 void barrier(Site site) { scheduler->barrier(site); }
+void barrier_of_first(int count, Site site) { scheduler->barrier_of_first(count, site); }
 void exchange(void* value, size_t size, int mask, Site site) {
   scheduler->exchange(value, size, mask, site);
 }

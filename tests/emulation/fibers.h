@@ -22,6 +22,7 @@ struct Fault : std::runtime_error {
 
 struct Launch {
   int blocks, threads;
+  int workers;  // the first threads of a block, which have a barrier of their own, too
   size_t shared_bytes;
   std::function<void()> body;  // one thread
 };
@@ -56,6 +57,8 @@ extern Here here;
 
 // Waits for all threads of the block.
 void barrier(Site site);
+// Waits for the first `count` threads of the block, which must be the launch's workers.
+void barrier_of_first(int count, Site site);
 // Replaces `value` by that of the lane whose index differs by `mask`.
 void exchange(void* value, size_t size, int mask, Site site);
 // Lets others run until something may have changed.

@@ -13,20 +13,23 @@ namespace emulation::races {
 
 struct Thread {
   uint32_t releases = 0;
-  std::unique_ptr<Clock> acquired;  // beyond what its block knows
+  std::unique_ptr<Clock> acquired;  // beyond what its team knows
 };
 
-struct Block {
+// Threads of a block that meet at the same barriers: its workers, or the others.
+struct Team {
   Clock clock;
   std::vector<Thread> threads;
-  const void* shared = nullptr;
 };
 
-inline std::vector<Block> blocks;
+inline std::vector<Team> teams;  // two of each block
+inline int workers = 0;
+
+inline int team_here() { return 2 * here.block + (here.thread >= workers); }
 
 // ---------------------------------------------------------------------------------
 
-inline Thread& me() { return blocks[here.block].threads[here.thread]; }
+inline Thread& me() { return teams[team_here()].threads[here.thread]; }
 
 inline Event event_here(const void* where) {
   static uintptr_t base = 0;
@@ -34,23 +37,22 @@ inline Event event_here(const void* where) {
     Dl_info info;
     base = dladdr(where, &info) != 0 ? reinterpret_cast<uintptr_t>(info.dli_fbase) : 1;
   }
-  const int block = here.block;
-  return {blocks[block].clock.intervals[block], me().releases, static_cast<int16_t>(block),
+  const int team = team_here();
+  return {teams[team].clock.intervals[team], me().releases, static_cast<int16_t>(team),
           static_cast<int16_t>(here.thread),
           static_cast<uint32_t>(reinterpret_cast<uintptr_t>(where) - base)};
 }
 
 inline bool known(const Event& event) {
-  const int block = here.block;
-  if (event.block < 0 || (event.block == block && event.thread == here.thread)) return true;
+  const int team = team_here();
+  if (event.team < 0 || (event.team == team && event.thread == here.thread)) return true;
   const Thread& thread = me();
-  return blocks[block].clock.knows(event) || (thread.acquired && thread.acquired->knows(event));
+  return teams[team].clock.knows(event) || (thread.acquired && thread.acquired->knows(event));
 }
 
 // What a release by this thread passes on.
 inline Clock all_i_know() {
-  const int block = here.block;
-  Clock clock = blocks[block].clock;
+  Clock clock = teams[team_here()].clock;
   if (me().acquired) clock.join(*me().acquired);
   Event now = event_here(nullptr);
   now.where = 0;

@@ -19,6 +19,7 @@ void before(const void* at, size_t size, const char* what) {
 }  // namespace
 
 uint64_t wide_accesses = 0;
+uint64_t bytes_asked_for = 0;
 
 uint32_t atomic_add(uint32_t* at, uint32_t value, Order order) {
   before_atomic(true);
@@ -50,6 +51,12 @@ void write_memory(void* at, const void* from, size_t size) {
   before(at, size, "store");
   races::plain(at, size, races::kWrite, __builtin_return_address(0));
   std::memcpy(at, from, size);
+}
+
+void ask_for(const void* at, size_t size) {
+  before_access();
+  races::reach(at, size);
+  bytes_asked_for += size;
 }
 
 void write_strongly(void* at, const void* from, size_t size) {

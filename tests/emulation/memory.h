@@ -20,11 +20,15 @@ void atomic_store(uint32_t* at, uint32_t value, Order order);
 
 // Reads and writes of 16 bytes so far.
 extern uint64_t wide_accesses;
+// Bytes that were asked for ahead of their use, so far.
+extern uint64_t bytes_asked_for;
 
 // Copies `size` bytes. A Fault unless `at` is a multiple of `size`.
 void read_memory(void* to, const void* at, size_t size);
 void write_memory(void* at, const void* from, size_t size);
-// The same, where the device makes a store that atomic operations see (volatile).
+// What asks for memory ahead of its use reads nothing, and stays within it.
+void ask_for(const void* at, size_t size);
+// A write, where the device makes a store that atomic operations see (volatile).
 void write_strongly(void* at, const void* from, size_t size);
 
 }  // namespace emulation

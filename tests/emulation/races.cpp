@@ -11,6 +11,7 @@ namespace emulation::races {
 namespace {
 
 Shadow shadow;
+std::vector<const void*> shared;  // of each block
 
 // ---- reports
 // ----------------------------------------------------------------------------------------
@@ -21,7 +22,7 @@ std::string text(const Event& event) {
   const std::string thread = event.thread == kSeveralThreads
                                  ? "several threads"
                                  : "thread " + std::to_string(event.thread);
-  return "block " + std::to_string(event.block) + ", " + thread + where;
+  return "block " + std::to_string(event.team / 2) + ", " + thread + where;
 }
 
 std::string place(const Memory& memory, const void* at, size_t size) {
@@ -41,22 +42,22 @@ std::string place(const Memory& memory, const void* at, size_t size) {
 // Calls check(event) for each read that is remembered.
 template <class Check>
 void each_read(const Cell& cell, const Check& check) {
-  if (cell.read.block >= 0) check(cell.read);
+  if (cell.read.team >= 0) check(cell.read);
   if (cell.more == 0) return;
   for (const Event& read : shadow.more_reads[cell.more - 1]) check(read);
 }
 
 bool same_thread(const Event& a, const Event& b) {
-  return a.block == b.block && a.thread == b.thread;
+  return a.team == b.team && a.thread == b.thread;
 }
 
-// Whether `event` can stand for `old`: one that knows it, or one more of the same block's interval.
+// Whether `event` can stand for `old`: one that knows it, or one more of the same team's interval.
 bool absorbs(Event& old, const Event& event) {
-  if (old.block < 0 || known(old)) {
+  if (old.team < 0 || known(old)) {
     old = event;
     return true;
   }
-  if (old.block != event.block || old.interval != event.interval) return false;
+  if (old.team != event.team || old.interval != event.interval) return false;
   if (old.thread != event.thread) old.thread = kSeveralThreads;
   return true;
 }
@@ -66,12 +67,12 @@ void remember_read(Cell& cell, const Event& event) {
     if (absorbs(cell.read, event)) return;
     shadow.more_reads.emplace_back();
     cell.more = static_cast<uint32_t>(shadow.more_reads.size());
-  } else if (cell.read.block == event.block && absorbs(cell.read, event)) {
+  } else if (cell.read.team == event.team && absorbs(cell.read, event)) {
     return;
   }
   std::vector<Event>& more = shadow.more_reads[cell.more - 1];
   for (Event& old : more) {
-    if (old.block == event.block && absorbs(old, event)) return;
+    if (old.team == event.team && absorbs(old, event)) return;
   }
   more.push_back(event);
 }
@@ -92,11 +93,22 @@ Memory* watched(const void* at, size_t size, bool write) {
   return memory;
 }
 
+// The threads of a team know what each of them knew.
+void meet(int team) {
+  Clock& clock = teams[team].clock;
+  for (Thread& thread : teams[team].threads) {
+    if (!thread.acquired) continue;
+    clock.join(*thread.acquired);
+    thread.acquired.reset();
+  }
+  ++clock.intervals[team];
+}
+
 }  // namespace
 
 void end_block(int block) {
-  if (blocks[block].shared != nullptr) shadow.remove(blocks[block].shared);
-  blocks[block].shared = nullptr;
+  if (shared[block] != nullptr) shadow.remove(shared[block]);
+  shared[block] = nullptr;
 }
 
 void add_memory(const void* base, size_t size, size_t unit, const char* name, bool initialised) {
@@ -114,31 +126,37 @@ void host_writes(const void* at, size_t size) {
   }
 }
 
-void begin_launch(int n_blocks, int threads) {
-  for (int block = 0; block < static_cast<int>(blocks.size()); ++block) end_block(block);
+void begin_launch(int blocks, int threads, int n_workers) {
+  for (int block = 0; block < static_cast<int>(shared.size()); ++block) end_block(block);
   shadow.begin_launch();
-  blocks.clear();
-  blocks.resize(n_blocks);
-  for (int block = 0; block < n_blocks; ++block) {
-    blocks[block].clock.intervals.assign(n_blocks, 0);
-    blocks[block].clock.intervals[block] = 1;
-    blocks[block].threads.resize(threads);
+  shared.assign(blocks, nullptr);
+  workers = n_workers;
+  teams.clear();
+  teams.resize(2 * blocks);
+  for (size_t team = 0; team < teams.size(); ++team) {
+    teams[team].clock.intervals.assign(teams.size(), 0);
+    teams[team].clock.intervals[team] = 1;
+    teams[team].threads.resize(threads);
   }
 }
 
-void begin_block(int block, const void* shared, size_t size) {
-  blocks[block].shared = shared;
-  if (size > 0) shadow.add(shared, size, 4, "shared memory", false).block = block;
+void begin_block(int block, const void* memory, size_t size) {
+  shared[block] = memory;
+  if (size > 0) shadow.add(memory, size, 4, "shared memory", false).block = block;
 }
+
+void barrier_of_workers(int block) { meet(2 * block); }
 
 void barrier(int block) {
-  Clock& clock = blocks[block].clock;
-  for (Thread& thread : blocks[block].threads) {
-    if (!thread.acquired) continue;
-    clock.join(*thread.acquired);
-    thread.acquired.reset();
-  }
-  ++clock.intervals[block];
+  meet(2 * block);
+  meet(2 * block + 1);
+  Clock &one = teams[2 * block].clock, &other = teams[2 * block + 1].clock;
+  one.join(other);
+  other.join(one);
+}
+
+void reach(const void* at, size_t size) {
+  if (watched(at, size, false) == nullptr) fail("asks for memory outside every allocation");
 }
 
 void plain(const void* at, size_t size, Access access, const void* where) {

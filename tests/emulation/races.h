@@ -34,10 +34,11 @@ void host_writes(const void* at, size_t size);
 // ---- called by the scheduler
 // ------------------------------------------------------------------------
 
-void begin_launch(int blocks, int threads);
+void begin_launch(int blocks, int threads, int workers);
 void begin_block(int block, const void* shared, size_t size);
 void end_block(int block);
 void barrier(int block);
+void barrier_of_workers(int block);
 
 // ---- called by fibers
 // -------------------------------------------------------------------------------
@@ -45,6 +46,8 @@ void barrier(int block);
 // Just before the access; `where` is in the program, for the report. A strong write may follow the
 // atomic operations of its own thread: the place's own order includes it.
 void plain(const void* at, size_t size, Access access, const void* where);
+// The memory is asked for, and neither read nor written.
+void reach(const void* at, size_t size);
 void atomic(const void* at, Order order, bool write, const void* where);
 
 #else
@@ -54,11 +57,13 @@ constexpr bool kEnabled = false;
 inline void add_memory(const void*, size_t, size_t, const char*, bool) {}
 inline void remove_memory(const void*) {}
 inline void host_writes(const void*, size_t) {}
-inline void begin_launch(int, int) {}
+inline void begin_launch(int, int, int) {}
 inline void begin_block(int, const void*, size_t) {}
 inline void end_block(int) {}
 inline void barrier(int) {}
+inline void barrier_of_workers(int) {}
 inline void plain(const void*, size_t, Access, const void*) {}
+inline void reach(const void*, size_t) {}
 inline void atomic(const void*, Order, bool, const void*) {}
 
 #endif

@@ -24,7 +24,7 @@ class Scheduler {
         habits_(random_) {}
 
   void run() {
-    races::begin_launch(launch_.blocks, launch_.threads);
+    races::begin_launch(launch_.blocks, launch_.threads, launch_.workers);
     places_.resize(std::clamp(schedule_.resident, 1, launch_.blocks));
     for (Block& place : places_) start_block(place);
     draw_next_access_switch();
@@ -42,26 +42,24 @@ class Scheduler {
   }
 
   void barrier(Site site) {
-    Fiber& me = *current_;
-    Block& block = *me.block;
-    Warp& warp = block.warps[me.thread / kWarpSize];
-    if (block.done > 0) fail("waits at " + text(site) + ", but a thread of its block has returned");
-    if (warp.waiting > 0) {
-      fail("waits at " + text(site) + " while others of its warp shuffle at " + text(warp.site));
-    }
-    if (block.at_barrier > 0 && !same(block.site, site)) {
-      fail("waits at " + text(site) + ", others of its block at " + text(block.site));
-    }
-    block.site = site;
-    block.leave_ready(me, State::kAtBarrier);
-    ++warp.gone;
-    if (++block.at_barrier == launch_.threads) {
-      ++progress_;
-      block.at_barrier = 0;
-      for (Warp& w : block.warps) w.gone = 0;
-      for (Fiber& fiber : block.fibers) block.make_ready(fiber);
+    Block& block = *current_->block;
+    if (is_worker() && block.workers.waiting > 0) fail_elsewhere(site, block.workers);
+    block.workers_at_all += is_worker();
+    if (arrive(block.all, site, launch_.threads)) {
+      block.workers_at_all = 0;
       races::barrier(block.index);
     }
+    switch_away();
+  }
+
+  void barrier_of_first(int count, Site site) {
+    Block& block = *current_->block;
+    if (count != launch_.workers || !is_worker()) {
+      fail("waits at " + text(site) + " for the first " + std::to_string(count) +
+           " threads, and the block's workers are the first " + std::to_string(launch_.workers));
+    }
+    if (block.workers_at_all > 0) fail_elsewhere(site, block.all);
+    if (arrive(block.workers, site, count)) races::barrier_of_workers(block.index);
     switch_away();
   }
 
@@ -116,7 +114,10 @@ class Scheduler {
     Block& block = *me.block;
     Warp& warp = block.warps[me.thread / kWarpSize];
     if (!canary_lives(me.context.stack)) fail("the fiber's stack overflowed");
-    if (block.at_barrier > 0) fail("returns while others of its block wait at " + text(block.site));
+    for (const Barrier* barrier : {&block.all, &block.workers}) {
+      if (barrier->waiting == 0) continue;
+      fail("returns while others of its block wait at " + text(barrier->site));
+    }
     if (warp.waiting > 0) fail("returns while others of its warp shuffle at " + text(warp.site));
     block.leave_ready(me, State::kDone);
     ++warp.gone;
@@ -142,6 +143,34 @@ class Scheduler {
   Context& host() { return host_; }
 
  private:
+  bool is_worker() const { return current_->thread < launch_.workers; }
+
+  [[noreturn]] void fail_elsewhere(Site site, const Barrier& barrier) {
+    fail("waits at " + text(site) + ", others of its block at " + text(barrier.site));
+  }
+
+  // The running fiber waits at a barrier of the block's first `count` threads; true: it was the
+  // last, and all of them go on.
+  bool arrive(Barrier& barrier, Site site, int count) {
+    Fiber& me = *current_;
+    Block& block = *me.block;
+    Warp& warp = block.warps[me.thread / kWarpSize];
+    if (block.done > 0) fail("waits at " + text(site) + ", but a thread of its block has returned");
+    if (warp.waiting > 0) {
+      fail("waits at " + text(site) + " while others of its warp shuffle at " + text(warp.site));
+    }
+    if (barrier.waiting > 0 && !same(barrier.site, site)) fail_elsewhere(site, barrier);
+    barrier.site = site;
+    block.leave_ready(me, State::kAtBarrier);
+    ++warp.gone;
+    if (++barrier.waiting < count) return false;
+    ++progress_;
+    barrier.waiting = 0;
+    for (int thread = 0; thread < count; ++thread) block.make_ready(block.fibers[thread]);
+    for (int w = 0; w * kWarpSize < count; ++w) block.warps[w].gone = 0;
+    return true;
+  }
+
   // Says who runs from now on; null: the host.
   void enter(Fiber* fiber) {
     current_ = fiber;
@@ -158,7 +187,8 @@ class Scheduler {
     const size_t place = static_cast<size_t>(&block - places_.data());
     block.index = started_++;
     ++left_;
-    block.at_barrier = block.done = 0;
+    block.all = block.workers = Barrier();
+    block.workers_at_all = block.done = 0;
     block.last_thread = -1;
     block.warps.assign((launch_.threads + kWarpSize - 1) / kWarpSize, Warp{});
     block.poison_shared(launch_.shared_bytes);

@@ -108,7 +108,7 @@ Outcome run_normalise(uint64_t seed, int blocks, int resident, Wrong wrong, int 
   const Data data = {values.get(),       partial.get(),      total.get(), counters.get(),
                      counters.get() + 1, counters.get() + 2, items,       size};
   try {
-    emulation::run_launch({blocks, kThreads, 64, [&] { normalise(data, wrong); }},
+    emulation::run_launch({blocks, kThreads, kThreads, 64, [&] { normalise(data, wrong); }},
                           {seed, resident});
   } catch (const Fault& fault) {
     return {fault.what(), {}};
@@ -116,10 +116,10 @@ Outcome run_normalise(uint64_t seed, int blocks, int resident, Wrong wrong, int 
   return {"", values.values};
 }
 
-std::string fault_of(const std::function<void()>& body, int blocks = 1) {
+std::string fault_of(const std::function<void()>& body, int blocks = 1, int workers = kThreads) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     try {
-      emulation::run_launch({blocks, kThreads, 256, body}, {seed, blocks, 100'000});
+      emulation::run_launch({blocks, kThreads, workers, 256, body}, {seed, blocks, 100'000});
     } catch (const Fault& fault) {
       return fault.what();
     }
@@ -218,6 +218,47 @@ void check_races() {
                "outside");
 }
 
+// The second warp writes numbers one turn ahead; the first, the workers, read them.
+void take_turns(bool ahead) {
+  using namespace adamp;
+  volatile int* shared = reinterpret_cast<int*>(shared_memory());
+  const bool fetches = thread_index() >= 32;
+  if (thread_index() == 32) shared[0] = 0;
+  for (int turn = 0; turn < 5; ++turn) {
+    sync_block();
+    if (thread_index() == 32) shared[(turn + ahead) % 2] = turn + ahead;
+    if (fetches) continue;
+    const int seen = shared[turn % 2];
+    sync_threads<32>();
+    shared[2 + thread_index()] = seen + thread_index();
+    sync_threads<32>();
+    if (shared[2 + (thread_index() ^ 1)] != turn + (thread_index() ^ 1)) {
+      emulation::fail("reads another turn's number");
+    }
+  }
+  sync_block();
+}
+
+void check_workers() {
+  using namespace adamp;
+  expect_fault("a warp that works ahead", fault_of([] { take_turns(true); }, 1, 32), "no fault");
+  if (races::kEnabled) {
+    expect_fault("a warp that does not", fault_of([] { take_turns(false); }, 1, 32), "race");
+  }
+  expect_fault("the workers' barrier without one of them",
+               fault_of(
+                   [] {
+                     if (thread_index() < 16) sync_threads<32>();
+                     sync_block();
+                   },
+                   1, 32),
+               "others of its block at");
+  expect_fault("another at the workers' barrier", fault_of([] { sync_threads<32>(); }, 1, 32),
+               "the block's workers are the first 32");
+  expect_fault("a barrier of others than the workers", fault_of([] { sync_threads<32>(); }),
+               "the block's workers are the first 64");
+}
+
 void check_conversions() {
   using namespace adamp;
   int wrong = 0;
@@ -246,6 +287,7 @@ int main() {
   check_conversions();
   check_protocol();
   check_faults();
+  check_workers();
   if (races::kEnabled) check_races();
   return failures == 0 ? 0 : 1;
 }

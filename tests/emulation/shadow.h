@@ -13,7 +13,7 @@ namespace emulation::races {
 
 struct Cell {
   Event write;  // the last one, if not by an atomic operation
-  Event read;   // since that write; more of them, by other blocks, in Shadow::more_reads
+  Event read;   // since that write; more of them, by other teams, in Shadow::more_reads
   uint32_t launch = 0;
   uint32_t more = 0;  // index + 1
 };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 KERNEL = "cuda/kernel.cuh"
+FETCH = "cuda/fetch.cuh"
 TENSOR = "cuda/tensor_work.cuh"
 LOOPS = "cuda/span_work.cuh"
 SUMS = "cuda/row_sums.cuh"
@@ -14,5 +15,5 @@ ARGS = "cuda/kernel_args.h"
 HOST = "cuda/executor.cpp"
 PLAN = "work_plan.h"
 
-DEVICE_CODE = (KERNEL, TENSOR, LOOPS, SUMS, SHARED, SPAN, FORMULAS, EARLY)
-TABLES = (ARGS, HOST, PLAN)  # what the host makes for it
+DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, SPAN, FORMULAS, EARLY)
+TABLES = (ARGS, SHARED, HOST, PLAN)  # what the host makes for it, and where it keeps its work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import LOOPS, SPAN, SUMS, TENSOR
+from emulation.sources import FETCH, LOOPS, SPAN, SUMS, TENSOR
 
 MUTATIONS = (
     Mutation(
@@ -47,8 +47,8 @@ MUTATIONS = (
     Mutation(
         "32-bit offset of records",
         TENSOR,
-        "(state.launch.scratch + state.tensor().records)",
-        "(state.launch.scratch + static_cast<int32_t>(state.tensor().records))",
+        "(launch.scratch + given.tensor.records)",
+        "(launch.scratch + static_cast<int32_t>(given.tensor.records))",
     ),
     Mutation(
         "swapped row index",
@@ -56,12 +56,25 @@ MUTATIONS = (
         "const RowRecord<S>& record = records()[item.row_begin + row];",
         "const RowRecord<S>& record = records()[row];",
     ),
+    Mutation(
+        "asks for the next item's end",
+        FETCH,
+        "const int bytes = static_cast<int>((item.row_end - item.row_begin) *",
+        "const int bytes = static_cast<int>((item.row_end + 1 - item.row_begin) *",
+    ),
+    Mutation(
+        "32-bit offset of what is asked for",
+        FETCH,
+        "const int64_t offset = (item.row_begin * info.cols + item.col_begin) * size;",
+        "const int32_t offset = static_cast<int32_t>((item.row_begin * info.cols +"
+        " item.col_begin) * size);",
+    ),
     Mutation("row not advanced in a wide access", LOOPS, "++row;", ""),
     Mutation(
         "tensor's sums left in the last row's place",
         TENSOR,
-        "note_outcome(outcome); RowRecord<S>& whole = records()[state.tensor().info.rows];",
-        "note_outcome(outcome); RowRecord<S>& whole = records()[state.tensor().info.rows - 1];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[given.tensor.info.rows];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[given.tensor.info.rows - 1];",
     ),
     Mutation(
         "one row too many for the warps' sums",
@@ -78,8 +91,8 @@ MUTATIONS = (
     Mutation(
         "partial sums added twice",
         SUMS,
-        "col < cols; col += kBlockSize) { add_to",
-        "col < cols; col += kBlockSize - 1) { add_to",
+        "col < cols; col += kWorkers) { add_to",
+        "col < cols; col += kWorkers - 1) { add_to",
     ),
     Mutation(
         "rows joined in the first round only",

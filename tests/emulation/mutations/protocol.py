@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import KERNEL, TENSOR
+from emulation.sources import FETCH, KERNEL, TENSOR
 
 MUTATIONS = (
     Mutation(
         "decides one item early",
         KERNEL,
-        "+ 1 == state.tensor().item_count;",
-        "+ 2 == state.tensor().item_count;",
+        "+ 1 == given.tensor.item_count;",
+        "+ 2 == given.tensor.item_count;",
     ),
     Mutation(
         "finishes before the decision", KERNEL, "while (decided == kUndecided) {", "while (false) {"
@@ -24,28 +24,36 @@ MUTATIONS = (
     Mutation(
         "finished though nothing was left",
         TENSOR,
-        ": load_cross_block(&state.decision().pending) == 0;",
+        ": load_cross_block(&decision().pending) == 0;",
         ": false;",
     ),
+    Mutation("failed rows not reset", KERNEL, "store_cross_block(&decision().failed, 0u);", ""),
+    Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision().pending, 0u);", ""),
     Mutation(
-        "failed rows not reset", KERNEL, "store_cross_block(&state.decision().failed, 0u);", ""
-    ),
-    Mutation(
-        "pending rows not reset", KERNEL, "store_cross_block(&state.decision().pending, 0u);", ""
-    ),
-    Mutation(
-        "finish tickets not reset", KERNEL, "store_cross_block(&state.decision().finished, 0u);", ""
+        "finish tickets not reset", KERNEL, "store_cross_block(&decision().finished, 0u);", ""
     ),
     Mutation(
         "decision not reset",
         KERNEL,
-        "store_cross_block(&state.decision().decided, static_cast<uint32_t>(kUndecided));",
+        "store_cross_block(&decision().decided, static_cast<uint32_t>(kUndecided));",
         "",
     ),
     Mutation(
         "tickets reset by the first that runs out",
         KERNEL,
-        "next == args.n_tickets + block_count() - 1",
-        "next == args.n_tickets",
+        "next.number == args.n_tickets + block_count() - 1",
+        "next.number == args.n_tickets",
+    ),
+    Mutation(
+        "fetches over the ticket at work",
+        KERNEL,
+        "Fetched& next = state.fetched[turn % 2];",
+        "Fetched& next = state.fetched[1 - turn % 2];",
+    ),
+    Mutation(
+        "last outcome of a tensor that is being decided",
+        FETCH,
+        "if (accumulates && info.view != nullptr) last =",
+        "if (info.view != nullptr) last =",
     ),
 )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import EARLY, FORMULAS, KERNEL, LOOPS, TENSOR
+from emulation.sources import EARLY, FETCH, FORMULAS, LOOPS, TENSOR
 
 MUTATIONS = (
     Mutation(
         "a row's length in the layer's test",
         TENSOR,
-        "const S numel = S(state.tensor().info.rows) * S(state.tensor().info.cols);",
-        "const S numel = S(state.tensor().info.cols);",
+        "const S numel = S(given.tensor.info.rows) * S(given.tensor.info.cols);",
+        "const S numel = S(given.tensor.info.cols);",
     ),
     Mutation(
         "length of a piece in a row's test",
         TENSOR,
-        "const int64_t pieces = state.tensor().item_count / state.tensor().info.rows; const S"
-        " bound = cosine_bound(S(state.tensor().info.cols), memory.scalars);",
-        "const int64_t pieces = state.tensor().item_count / state.tensor().info.rows; const S"
-        " bound = cosine_bound(S(state.tensor().info.cols / pieces), memory.scalars);",
+        "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
+        " bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);",
+        "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
+        " bound = cosine_bound(S(given.tensor.info.cols / pieces), memory.scalars);",
     ),
     Mutation("gradient's norm not clamped", FORMULAS, "(norm_g > eps ? norm_g : eps)", "norm_g"),
     Mutation(
@@ -42,15 +42,15 @@ MUTATIONS = (
     Mutation("delta taken for wd_ratio", FORMULAS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
     Mutation(
         "options by tensor, not by group",
-        KERNEL,
-        "hyper = state.launch.hypers[state.launch.hyper_indices[index]];",
-        "hyper = state.launch.hypers[index];",
+        FETCH,
+        "launch.hypers[launch.hyper_indices[ticket.tensor]];",
+        "launch.hypers[ticket.tensor];",
     ),
     Mutation(
         "stale view",
         TENSOR,
-        "if (state.tensor().info.view != nullptr) { store_cross_block(",
-        "if (state.tensor().info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
+        "if (given.tensor.info.view != nullptr) { store_cross_block(",
+        "if (given.tensor.info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
     ),
     Mutation(
         "half precision updated early",

@@ -1,0 +1,83 @@
+// What a block's last warp does while the others work on a ticket: it draws the next one, brings
+// what the tables say of it to shared memory, and asks for its arrays, so that neither the chain of
+// pointers nor the memory behind it is waited for.
+#pragma once
+
+#include "row_sums.cuh"
+
+namespace adamp {
+
+// A struct spread over the lanes of a warp, a word each.
+template <class T>
+class Spread {
+ public:
+  ADAMP_DEVICE explicit Spread(const T* from) {
+    if (lane() < kWords) word_ = load_cross_block(reinterpret_cast<const uint32_t*>(from) + lane());
+  }
+  ADAMP_DEVICE void put(T& to) const {
+    if (lane() < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + lane(), word_);
+  }
+
+ private:
+  static constexpr int kWords = sizeof(T) / sizeof(uint32_t);
+  static_assert(kWords <= kWarpSize && sizeof(T) % sizeof(uint32_t) == 0, "one word for each lane");
+  static ADAMP_DEVICE int lane() { return thread_index() - kWorkers; }
+
+  uint32_t word_ = 0;
+};
+
+// Asks for the arrays of an item to be in the second-level cache.
+template <Method kMethod>
+ADAMP_DEVICE void ask_for(const TensorInfo& info, const Item& item, const void* grad) {
+  const int64_t size = size_of(info.dtype);
+  const int64_t offset = (item.row_begin * info.cols + item.col_begin) * size;
+  const int bytes =
+      static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin) * size);
+  const auto ask = [&](const void* array) {
+    prefetch(static_cast<const unsigned char*>(array) + offset, bytes, thread_index() - kWorkers);
+  };
+  ask(grad);
+  ask(info.param);
+  ask(info.moment1);
+  if constexpr (kMethod == Method::kAdamP) ask(info.moment2);
+}
+
+// The next work of this block. Called by all lanes of the last warp together. What can be loaded at
+// once is, before the first of it is stored: stores wait for their loads, and later loads for them.
+template <Method kMethod>
+ADAMP_DEVICE void fetch(const KernelArgs& args, const Launch& launch, Fetched& to) {
+  const bool first_lane = thread_index() == kWorkers;
+  const uint32_t drawn = first_lane ? fetch_add_relaxed(args.next_ticket, 1) : 0;
+  const uint32_t number = lane_count(drawn);
+  if (first_lane) to.number = number;
+  if (number >= args.n_tickets) return;
+
+  const Ticket ticket = args.tickets[number];
+  const DeviceTensor* const tensor = &launch.tensors[ticket.tensor];
+  const Item item = launch.items[ticket.first_item];
+  const TensorInfo info = tensor->info;
+  const Spread<DeviceTensor> tensor_words(tensor);
+  const void* const grad = launch.grads[ticket.tensor];
+  const Hyper* const hyper = &launch.hypers[launch.hyper_indices[ticket.tensor]];
+  if (first_lane) to.grad = grad;
+  if (grad == nullptr) return;
+  const bool accumulates = ticket.kind == TicketKind::kAccumulate;
+  if (accumulates) ask_for<kMethod>(info, item, grad);
+
+  const Spread<Hyper> hyper_words(hyper);
+  const double lr = hyper->lr;
+  const float* const device_lr = hyper->device_lr;
+  View last = View::kNone;
+  // As long as the tensor has an item to accumulate, nobody changes its last outcome.
+  if (accumulates && info.view != nullptr) last = static_cast<View>(load_cross_block(info.view));
+  tensor_words.put(to.tensor);
+  hyper_words.put(to.hyper);
+  if (first_lane) {
+    to.ticket = ticket;
+    to.item = item;
+    to.last = last;
+    to.lr = device_lr == nullptr ? lr : *device_lr;
+  }
+}
+
+}  // namespace adamp
