@@ -34,8 +34,7 @@ struct Scalars {
   S decay, decay_projected;  // lr*weight_decay, and the same times wd_ratio
   S delta;
   S sign;  // of the gradient: -1 to maximize
-  bool nesterov;
-  bool project_buffer;
+  int32_t nesterov, project_buffer;  // no bool: its padding would take a register of the kernels
 };
 
 template <class S>

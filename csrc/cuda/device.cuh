@@ -103,6 +103,9 @@ ADAMP_DEVICE void store_wide_streaming(void* at, const Wide& x) {
 // Data that this step may read again.
 ADAMP_DEVICE Wide load_wide(const void* at) { return *static_cast<const Wide*>(at); }
 ADAMP_DEVICE void store_wide(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
+// In shared memory.
+ADAMP_DEVICE Wide load_wide_shared(const void* at) { return *static_cast<const Wide*>(at); }
+ADAMP_DEVICE void store_wide_shared(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
 
 // Asks for memory to be in the second-level cache soon. Called by all lanes of a warp.
 ADAMP_DEVICE void prefetch(const void* at, int bytes, int lane) {

@@ -83,8 +83,8 @@ ADAMP_DEVICE void sum_tile_rows(const Span<Storage>& span, int rows, int cols,
                                 SharedMemory<Storage>& memory) {
   using S = typename SharedMemory<Storage>::S;
   sum_rows(rows, cols, memory, [&](int row, int64_t col) {
-    const int at = span.tile_index(row * cols + static_cast<int>(col));
-    const S p = memory.p[at], g = memory.g[at], u = memory.u[at];
+    const int i = row * cols + static_cast<int>(col);
+    const S p = memory.p(span, i), g = memory.g(span, i), u = memory.u(span, i);
     return RowSums<S>{p * p, g * g, p * g, p * u};
   });
 }

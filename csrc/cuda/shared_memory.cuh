@@ -2,7 +2,7 @@
 // on an item.
 #pragma once
 
-#include "span.cuh"
+#include "tile.cuh"
 
 namespace adamp {
 
@@ -49,12 +49,9 @@ struct SharedUpdate {
 template <class Storage>
 struct SharedMemory {
   using S = typename Arithmetic<Storage>::Scalar;
-  // Elements before the first pack lie in a row of banks of their own.
-  static constexpr int kTile = tile_elements(kDTypeOf<Storage>) + kBankRow<Storage>;
-  static_assert(kTile % kBankRow<Storage> == 0, "a row is permuted as a whole");
   static constexpr int kRows = max_rows(kDTypeOf<Storage>);
 
-  S p[kTile], g[kTile], u[kTile];
+  Tile<Storage> p, g, u;
   RowSums<S> row_sums[kRows];
   SharedUpdate<S> row_updates[kRows];
   RowSums<S> warp_sums[kWarps][kWarps];
@@ -70,8 +67,14 @@ constexpr int kSharedBytes = kStateBytes + static_cast<int>(sizeof(SharedMemory<
 
 template <TypeSet kTypes>
 constexpr int shared_bytes() {
-  constexpr int with_double = kSharedBytes<double>, without = kSharedBytes<float>;
-  return kTypes == TypeSet::kAll && with_double > without ? with_double : without;
+  int most = kSharedBytes<float>;
+  if (kTypes != TypeSet::kFloat32) {
+    for (const int bytes : {kSharedBytes<BFloat16>, kSharedBytes<Float16>}) {
+      most = bytes > most ? bytes : most;
+    }
+  }
+  if (kTypes == TypeSet::kAll && kSharedBytes<double> > most) most = kSharedBytes<double>;
+  return most;
 }
 
 }  // namespace adamp

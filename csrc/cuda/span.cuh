@@ -73,10 +73,6 @@ ADAMP_DEVICE void store(Storage* at, const Pack<Storage, kCount>& pack) {
   }
 }
 
-// Elements of the tile that fill all banks of shared memory once.
-template <class Storage>
-constexpr int kBankRow = 128 / static_cast<int>(sizeof(typename Arithmetic<Storage>::Scalar));
-
 template <int kCount>
 struct Count {
   static constexpr int value = kCount;
@@ -113,16 +109,14 @@ struct Span {
       body(Count<1>(), thread_index() < head ? thread_index() : tail + thread_index() - head);
     }
   }
-
-  // Where element i is kept in the tile: the first pack at the beginning of a row of banks, and
-  // each row permuted, differently from the one before; otherwise the threads of a warp, each at
-  // its own pack, would meet in few of the banks.
-  ADAMP_DEVICE int tile_index(int i) const {
-    constexpr int kRow = kBankRow<Storage>;
-    const int at = i + (kRow - head) % kRow;
-    return at ^ (at / kRow % kRow);
-  }
 };
+
+// Which of the rows of `cols` elements holds element i of a span; without a division of integers.
+// Exact: a quotient that is no integer is further from one than its rounding reaches.
+ADAMP_DEVICE float rows_per_element(int cols) { return 1.0f / static_cast<float>(cols); }
+ADAMP_DEVICE int row_of(int i, float rows_per_element) {
+  return static_cast<int>((static_cast<float>(i) + 0.5f) * rows_per_element);
+}
 
 template <Method kMethod, class Storage>
 ADAMP_DEVICE Span<Storage> span_of(const DeviceTensor& tensor, const Item& item, const void* grad) {

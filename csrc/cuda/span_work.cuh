@@ -29,21 +29,29 @@ struct SpanWork {
       Pack<Storage, kCount> m = load<kCount, !kRevisit>(span.m + i);
       Pack<Storage, kCount> v = p;
       if constexpr (kAdam) v = load<kCount, !kRevisit>(span.v + i);
+      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
 #pragma unroll
-      for (int j = 0; j < kCount; ++j) {
-        const S weight = p.get(j), grad = g.get(j) * h.sign;
-        // u follows from the moments as stored: what a later visit reads back.
-        m.set(j, moving_average(m.get(j), grad, h.decay1, h.gain1));
-        if constexpr (kAdam) v.set(j, moving_average(v.get(j), grad * grad, h.decay2, h.gain2));
-        const S u = perturb(m.get(j), v.get(j), grad, h);
-        if constexpr (kKeep) {
-          const int at = span.tile_index(i + j);
-          memory.p[at] = weight;
-          memory.g[at] = grad;
-          memory.u[at] = u;
+      for (int first = 0; first < kCount; first += kAtOnce) {
+        S weights[kAtOnce], grads[kAtOnce], us[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int j = first + k;
+          const S weight = p.get(j), grad = g.get(j) * h.sign;
+          // u follows from the moments as stored: what a later visit reads back.
+          m.set(j, moving_average(m.get(j), grad, h.decay1, h.gain1));
+          if constexpr (kAdam) v.set(j, moving_average(v.get(j), grad * grad, h.decay2, h.gain2));
+          const S u = perturb(m.get(j), v.get(j), grad, h);
+          if constexpr (kUpdate) {
+            p.set(j, apply_update(weight, u, plain_update(h).shrink, h.step_size));
+          }
+          weights[k] = weight;
+          grads[k] = grad;
+          us[k] = u;
         }
-        if constexpr (kUpdate) {
-          p.set(j, apply_update(weight, u, plain_update(h).shrink, h.step_size));
+        if constexpr (kKeep) {
+          memory.p.put(span, i + first, weights);
+          memory.g.put(span, i + first, grads);
+          memory.u.put(span, i + first, us);
         }
       }
       store<kCount, !kRevisit>(span.m + i, m);
@@ -56,28 +64,61 @@ struct SpanWork {
     return !kAdam && h.project_buffer && !h.nesterov;
   }
 
-  // Where apply() finds p and u: in the tile; or in memory, u as it follows from the moments, and
-  // with nesterov from the gradient, too.
-  enum class Source { kTile, kMoments, kMomentsAndGradient };
-
-  // Applies the row updates of a span.
-  template <Source kSource>
-  static ADAMP_DEVICE void apply(const Span<Storage>& span, int cols, const Memory& memory) {
+  // Applies the row updates of a span whose p and u are in the tile. None of them has an undo.
+  static ADAMP_DEVICE void apply_kept(const Span<Storage>& span, int cols, const Memory& memory) {
     const Scalars<S> h = memory.scalars;
     const bool buffer = projects_buffer(h);
+    const float rows_each = rows_per_element(cols);
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      Pack<Storage, kCount> p, m, v, g;
-      if constexpr (kSource != Source::kTile) {
-        m = load<kCount, true>(span.m + i);
-        if constexpr (kAdam) v = load<kCount, true>(span.v + i);
-        if constexpr (kSource == Source::kMomentsAndGradient) {
-          g = load<kCount, true>(span.g + i);
-        }
-        p = load<kCount, true>(span.p + i);
-      }
+      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
+      Pack<Storage, kCount> p = {}, m = {};
+      int row = row_of(i, rows_each);
+      int row_end = (row + 1) * cols;
+      bool active = memory.row_updates[row].active;
+      RowUpdate<S> update = memory.row_updates[row].next;
       bool any = false;
-      int row = i / cols;
+#pragma unroll
+      for (int first = 0; first < kCount; first += kAtOnce) {
+        S weights[kAtOnce], us[kAtOnce];
+        memory.p.get(span, i + first, weights);
+        memory.u.get(span, i + first, us);
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int j = first + k;
+          if (i + j == row_end) {
+            ++row;
+            row_end += cols;
+            active = memory.row_updates[row].active;
+            update = memory.row_updates[row].next;
+          }
+          const S updated = apply_update(weights[k], us[k], update.shrink, h.step_size);
+          p.set(j, active ? updated : weights[k]);
+          if (buffer) m.set(j, active ? us[k] - update.radial * weights[k] : us[k]);
+          any |= active;
+        }
+      }
+      if (!any) return;
+      store<kCount, true>(span.p + i, p);
+      if (buffer) store<kCount, true>(span.m + i, m);
+    });
+  }
+
+  // The same where p and u must be read again: u follows from the moments, and with nesterov from
+  // the gradient, too.
+  template <bool kNesterov>
+  static ADAMP_DEVICE void apply_again(const Span<Storage>& span, int cols, const Memory& memory) {
+    const Scalars<S> h = memory.scalars;
+    const bool buffer = projects_buffer(h);
+    const float rows_each = rows_per_element(cols);
+    span.for_each([&](auto count, int i) {
+      constexpr int kCount = decltype(count)::value;
+      Pack<Storage, kCount> p = load<kCount, true>(span.p + i);
+      Pack<Storage, kCount> m = load<kCount, true>(span.m + i), v = {}, g = {};
+      if constexpr (kAdam) v = load<kCount, true>(span.v + i);
+      if constexpr (kNesterov) g = load<kCount, true>(span.g + i);
+      bool any = false;
+      int row = row_of(i, rows_each);
       int row_end = (row + 1) * cols;
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
@@ -85,29 +126,19 @@ struct SpanWork {
           ++row;
           row_end += cols;
         }
-        S before, raw;
-        if constexpr (kSource == Source::kTile) {
-          const int at = span.tile_index(i + j);
-          before = memory.p[at];
-          raw = memory.u[at];
-        } else {
-          S variance = S(0), grad = S(0);
-          if constexpr (kAdam) variance = v.get(j);
-          if constexpr (kSource == Source::kMomentsAndGradient) grad = g.get(j) * h.sign;
-          before = p.get(j);
-          raw = perturb(m.get(j), variance, grad, h);
-        }
         const SharedUpdate<S>& update = memory.row_updates[row];
-        p.set(j, before);
-        m.set(j, raw);
         if (!update.active) continue;
         any = true;
+        S variance = S(0), grad = S(0);
+        if constexpr (kAdam) variance = v.get(j);
+        if constexpr (kNesterov) grad = g.get(j) * h.sign;
+        S weight = p.get(j), u = perturb(m.get(j), variance, grad, h);
         if (update.undo) {
-          before = recover_weight(before, raw, update.previous.shrink, h.step_size);
-          raw += update.previous.radial * before;
+          weight = recover_weight(weight, u, update.previous.shrink, h.step_size);
+          u += update.previous.radial * weight;
         }
-        p.set(j, apply_update(before, raw, update.next.shrink, h.step_size));
-        m.set(j, raw - update.next.radial * before);
+        p.set(j, apply_update(weight, u, update.next.shrink, h.step_size));
+        if (buffer) m.set(j, u - update.next.radial * weight);
       }
       if (!any) return;
       store<kCount, true>(span.p + i, p);

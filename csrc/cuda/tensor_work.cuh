@@ -13,7 +13,6 @@ struct TensorWork {
   using Loops = SpanWork<kMethod, Storage>;
   using Memory = SharedMemory<Storage>;
   using S = typename Memory::S;
-  using Source = typename Loops::Source;
 
   const Launch& launch;
   const Fetched& given;
@@ -49,7 +48,7 @@ struct TensorWork {
     if (thread_index() < kWarpSize) judge_rows(item, rows, early);
     sync_threads<kWorkers>();
     if (early == Early::kChannelRows || one_item()) {
-      Loops::template apply<Source::kTile>(span, cols, memory);
+      Loops::apply_kept(span, cols, memory);
     }
     if (needs_decision()) arrive();
   }
@@ -120,9 +119,9 @@ struct TensorWork {
     const Span<Storage> span = span_of(item);
     const int cols = static_cast<int>(item.col_end - item.col_begin);
     if (h.nesterov) {
-      Loops::template apply<Source::kMomentsAndGradient>(span, cols, memory);
+      Loops::template apply_again<true>(span, cols, memory);
     } else {
-      Loops::template apply<Source::kMoments>(span, cols, memory);
+      Loops::template apply_again<false>(span, cols, memory);
     }
     sync_threads<kWorkers>();
   }

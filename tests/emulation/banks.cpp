@@ -1,37 +1,55 @@
-// How many threads of a warp meet in one bank of the tile at worst, for each storage type; 1 where
-// none do. Printed as "float32 bfloat16 float64".
+// How many threads meet in the same banks of shared memory at worst, for float32, bfloat16 and
+// float64: where each thread puts its pack, and where the lanes of a warp read neighbours. 1 where
+// none do. Printed in a line each.
 #include <algorithm>
 #include <cstdio>
 #include <map>
 
-#include "../../csrc/cuda/span.cuh"
+#include "../../csrc/cuda/tile.cuh"
 
 namespace {
 
-template <class Storage>
-int worst() {
-  using adamp::Span;
-  constexpr int kWidth = Span<Storage>::kWidth;
-  // Elements of float64 take two banks, and a warp two turns: half of it counts.
-  constexpr bool kDouble = sizeof(typename adamp::Arithmetic<Storage>::Scalar) == 8;
-  constexpr int kThreads = kDouble ? 16 : 32;
+// Threads 0 to `threads` - 1 access `bytes` bytes each, at the elements that place(thread) says.
+template <class S, class Place>
+int most_in_a_bank(int threads, int bytes, const Place& place) {
+  std::map<int, int> threads_in;
   int most = 0;
-  for (int head = 0; head < kWidth; ++head) {
-    Span<Storage> span = {};
-    span.head = head;
-    for (int first = head; first + kThreads * kWidth <= 2048; first += kThreads * kWidth) {
-      for (int j = 0; j < kWidth; ++j) {
-        std::map<int, int> threads_in;
-        for (int t = 0; t < kThreads; ++t) {
-          const int bank = span.tile_index(first + t * kWidth + j) % kThreads;
-          most = std::max(most, ++threads_in[bank]);
-        }
-      }
-    }
+  for (int t = 0; t < threads; ++t) {
+    const int bank = place(t) * static_cast<int>(sizeof(S)) % 128 / bytes;
+    most = std::max(most, ++threads_in[bank]);
   }
   return most;
 }
 
+template <class Storage>
+void print_worst() {
+  using Tile = adamp::Tile<Storage>;
+  using S = typename Tile::S;
+  constexpr int kWidth = adamp::Span<Storage>::kWidth;
+  // Of a warp, as many threads at a time as fill all banks once.
+  constexpr int kLanes = 128 / static_cast<int>(sizeof(S));
+  int puts = 0, reads = 0;
+  for (int head = 0; head < kWidth; ++head) {
+    adamp::Span<Storage> span = {};
+    span.head = head;
+    for (int first = head; first + 8 * kWidth <= 2048; first += 8 * kWidth) {
+      for (int j = 0; j < kWidth; j += Tile::kPerWide) {
+        const auto place = [&](int t) { return Tile::at(span, first + t * kWidth + j); };
+        puts = std::max(puts, most_in_a_bank<S>(8, 16, place));
+      }
+    }
+    for (int first = head; first + kLanes <= 2048; first += kLanes) {
+      const auto place = [&](int t) { return Tile::at(span, first + t); };
+      reads = std::max(reads, most_in_a_bank<S>(kLanes, sizeof(S), place));
+    }
+  }
+  std::printf("%d %d\n", puts, reads);
+}
+
 }  // namespace
 
-int main() { std::printf("%d %d %d\n", worst<float>(), worst<adamp::BFloat16>(), worst<double>()); }
+int main() {
+  print_worst<float>();
+  print_worst<adamp::BFloat16>();
+  print_worst<double>();
+}

@@ -88,6 +88,14 @@ inline Wide load_wide(const void* at) {
   return x;
 }
 inline void store_wide(void* at, const Wide& x) { emulation::write_memory(at, &x, sizeof x); }
+inline Wide load_wide_shared(const void* at) {
+  Wide x;
+  emulation::read_shared_memory(&x, at, sizeof x);
+  return x;
+}
+inline void store_wide_shared(void* at, const Wide& x) {
+  emulation::write_shared_memory(at, &x, sizeof x);
+}
 inline Wide load_wide_streaming(const void* at) { return load_wide(at); }
 inline void store_wide_streaming(void* at, const Wide& x) { store_wide(at, x); }
 

@@ -13,7 +13,19 @@ void before(const void* at, size_t size, const char* what) {
     fail("a misaligned " + std::string(what) + " of " + std::to_string(size) + " bytes");
   }
   before_access();
-  wide_accesses += size == 16;
+}
+
+// `where`: in the device code.
+void load(void* to, const void* at, size_t size, const void* where) {
+  before(at, size, "load");
+  races::plain(at, size, races::kRead, where);
+  std::memcpy(to, at, size);
+}
+
+void store(void* at, const void* from, size_t size, races::Access access, const void* where) {
+  before(at, size, "store");
+  races::plain(at, size, access, where);
+  std::memcpy(at, from, size);
 }
 
 }  // namespace
@@ -42,15 +54,21 @@ void atomic_store(uint32_t* at, uint32_t value, Order order) {
 }
 
 void read_memory(void* to, const void* at, size_t size) {
-  before(at, size, "load");
-  races::plain(at, size, races::kRead, __builtin_return_address(0));
-  std::memcpy(to, at, size);
+  wide_accesses += size == 16;
+  load(to, at, size, __builtin_return_address(0));
 }
 
 void write_memory(void* at, const void* from, size_t size) {
-  before(at, size, "store");
-  races::plain(at, size, races::kWrite, __builtin_return_address(0));
-  std::memcpy(at, from, size);
+  wide_accesses += size == 16;
+  store(at, from, size, races::kWrite, __builtin_return_address(0));
+}
+
+void read_shared_memory(void* to, const void* at, size_t size) {
+  load(to, at, size, __builtin_return_address(0));
+}
+
+void write_shared_memory(void* at, const void* from, size_t size) {
+  store(at, from, size, races::kWrite, __builtin_return_address(0));
 }
 
 void ask_for(const void* at, size_t size) {
@@ -60,9 +78,7 @@ void ask_for(const void* at, size_t size) {
 }
 
 void write_strongly(void* at, const void* from, size_t size) {
-  before(at, size, "store");
-  races::plain(at, size, races::kStrongWrite, __builtin_return_address(0));
-  std::memcpy(at, from, size);
+  store(at, from, size, races::kStrongWrite, __builtin_return_address(0));
 }
 
 }  // namespace emulation

@@ -18,7 +18,7 @@ uint32_t atomic_add(uint32_t* at, uint32_t value, Order order);
 uint32_t atomic_load(const uint32_t* at, Order order);
 void atomic_store(uint32_t* at, uint32_t value, Order order);
 
-// Reads and writes of 16 bytes so far.
+// Reads and writes of 16 bytes of global memory so far.
 extern uint64_t wide_accesses;
 // Bytes that were asked for ahead of their use, so far.
 extern uint64_t bytes_asked_for;
@@ -26,6 +26,9 @@ extern uint64_t bytes_asked_for;
 // Copies `size` bytes. A Fault unless `at` is a multiple of `size`.
 void read_memory(void* to, const void* at, size_t size);
 void write_memory(void* at, const void* from, size_t size);
+// The same for shared memory, which does not count.
+void read_shared_memory(void* to, const void* at, size_t size);
+void write_shared_memory(void* at, const void* from, size_t size);
 // What asks for memory ahead of its use reads nothing, and stays within it.
 void ask_for(const void* at, size_t size);
 // A write, where the device makes a store that atomic operations see (volatile).

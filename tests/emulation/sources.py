@@ -9,11 +9,12 @@ LOOPS = "cuda/span_work.cuh"
 SUMS = "cuda/row_sums.cuh"
 SHARED = "cuda/shared_memory.cuh"
 SPAN = "cuda/span.cuh"
+TILE = "cuda/tile.cuh"
 FORMULAS = "formulas.h"
 EARLY = "early.h"
 ARGS = "cuda/kernel_args.h"
 HOST = "cuda/executor.cpp"
 PLAN = "work_plan.h"
 
-DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, SPAN, FORMULAS, EARLY)
+DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, SPAN, TILE, FORMULAS, EARLY)
 TABLES = (ARGS, SHARED, HOST, PLAN)  # what the host makes for it, and where it keeps its work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import FETCH, LOOPS, SPAN, SUMS, TENSOR
+from emulation.sources import FETCH, LOOPS, SPAN, SUMS, TENSOR, TILE
 
 MUTATIONS = (
     Mutation(
@@ -69,7 +69,31 @@ MUTATIONS = (
         "const int32_t offset = static_cast<int32_t>((item.row_begin * info.cols +"
         " item.col_begin) * size);",
     ),
-    Mutation("row not advanced in a wide access", LOOPS, "++row;", ""),
+    Mutation(
+        "row not advanced in a wide access",
+        LOOPS,
+        "++row; row_end += cols; active",
+        "row_end += cols; active",
+    ),
+    Mutation(
+        "row not advanced in a wide access of a second visit",
+        LOOPS,
+        "++row; row_end += cols; } const SharedUpdate",
+        "row_end += cols; } const SharedUpdate",
+    ),
+    Mutation(
+        "packs put where they are not aligned",
+        TILE,
+        "i + (kWidth - span.head) % kWidth;",
+        "i + 0 * span.head;",
+    ),
+    Mutation(
+        "halves of a pack swapped in one way only",
+        TILE,
+        "const Wide wide = load_wide_shared(&values[at(span, i)]);",
+        "const Wide wide = load_wide_shared(&values[i + (kWidth - span.head) % kWidth]);",
+        all_types=True,
+    ),
     Mutation(
         "tensor's sums left in the last row's place",
         TENSOR,

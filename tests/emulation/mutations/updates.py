@@ -81,7 +81,7 @@ MUTATIONS = (
     Mutation(
         "sign lost when finishing",
         LOOPS,
-        "kMomentsAndGradient) grad = g.get(j) * h.sign;",
-        "kMomentsAndGradient) grad = g.get(j);",
+        "if constexpr (kNesterov) grad = g.get(j) * h.sign;",
+        "if constexpr (kNesterov) grad = g.get(j);",
     ),
 )
