@@ -50,7 +50,7 @@ class ProjectedOptimizer(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            _checks.check_options(group)
+            _checks.check_group(self.param_groups, len(self.param_groups) - 1)
             seen: dict[Tensor, str] = {}
             for i, param in enumerate(group["params"]):
                 name = self._name(len(self.param_groups) - 1, i)
@@ -145,7 +145,7 @@ class ProjectedOptimizer(Optimizer):
         slots = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
-            _checks.check_options(group)
+            _checks.check_group(self.param_groups, group_index)
             for i, param in enumerate(group["params"]):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)

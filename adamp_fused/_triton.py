@@ -113,7 +113,7 @@ class TritonPlan:
                 return False
             options = _options(group)
             if not all(map(_same, options, self._options[i])):
-                _checks.check_options(group)
+                _checks.check_group(groups, i)
                 if options[:2] != self._options[i][:2]:
                     return False
                 self._options[i] = options
@@ -134,7 +134,12 @@ def _options(group: dict[str, Any]) -> tuple[Any, ...]:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether an option is what it was; tensors may be changed in place, so one never counts."""
-    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
+    try:
+        return bool(a == b)
+    except (ValueError, RuntimeError):  # An array is neither equal nor not, and no option.
+        return False
 
 
 class _Launch:
