@@ -71,7 +71,7 @@ class FusedAdamP(ProjectedOptimizer):
 
     _method = "adamp"
     _moments = ("exp_avg", "exp_avg_sq")
-    _counts_steps = True
+    _counts = ("step", "view")
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ class FusedSGDP(ProjectedOptimizer):
 
     _method = "sgdp"
     _moments = ("momentum",)
-    _counts_steps = False
+    _counts = ("view",)
 
     def __init__(
         self,
