@@ -29,7 +29,7 @@ class ProjectedOptimizer(Optimizer):
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
         _backend.check_name(backend)
-        _option_checks.check_options(defaults)
+        _option_checks.check_options(defaults, self._method)
         self._backend_name = backend
         self._plans: list[Plan] = []
         self._unplanned: list[Tensor] = []
@@ -51,7 +51,7 @@ class ProjectedOptimizer(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            _option_checks.check_group(self.param_groups, len(self.param_groups) - 1)
+            _option_checks.check_group(self.param_groups, len(self.param_groups) - 1, self._method)
             seen: dict[Tensor, str] = {}
             for i, param in enumerate(group["params"]):
                 name = self._name(len(self.param_groups) - 1, i)
@@ -149,7 +149,7 @@ class ProjectedOptimizer(Optimizer):
         slots = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
-            _option_checks.check_group(self.param_groups, group_index)
+            _option_checks.check_group(self.param_groups, group_index, self._method)
             for i, param in enumerate(group["params"]):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)

@@ -13,13 +13,13 @@ from torch import Tensor
 PROJECTIONS = ("auto", "channel", "layer", "off")
 
 
-def check_options(options: dict[str, Any]) -> None:
-    """Raise ValueError or TypeError unless every option, of a group or for all, is usable."""
+def check_options(options: dict[str, Any], method: str) -> None:
+    """Raise ValueError or TypeError unless every option of ``method`` is usable."""
     _check_lr(options["lr"])
     for name in ("eps", "weight_decay", "delta", "wd_ratio"):
         _check_at_least_zero(name, options[name])
     flags = ["nesterov", "maximize", "capturable"]
-    if "momentum" in options or "dampening" in options:
+    if method == "sgdp":
         _check_fraction("momentum", options["momentum"], "0.9 is common")
         _check_finite("dampening", options["dampening"], "0 is common")
         flags.append("project_buffer")
@@ -46,10 +46,10 @@ def check_options(options: dict[str, Any]) -> None:
         )
 
 
-def check_group(groups: list[dict[str, Any]], index: int) -> None:
+def check_group(groups: list[dict[str, Any]], index: int, method: str) -> None:
     """Check the options of a group, which the message names."""
     try:
-        check_options(groups[index])
+        check_options(groups[index], method)
     except (TypeError, ValueError) as error:
         raise type(error)(f"group {index}: {error}") from None
     except KeyError as missing:

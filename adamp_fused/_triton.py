@@ -84,6 +84,7 @@ class TritonPlan:
     """One launch for each dtype among the slots of a device."""
 
     def __init__(self, method: str, slots: list[Slot], groups: Groups) -> None:
+        self._method = method
         by_dtype: dict[torch.dtype, list[Slot]] = {}
         for slot in slots:
             by_dtype.setdefault(slot.param.dtype, []).append(slot)
@@ -113,7 +114,7 @@ class TritonPlan:
                 return False
             options = _options(group)
             if not all(map(_same, options, self._options[i])):
-                _option_checks.check_group(groups, i)
+                _option_checks.check_group(groups, i, self._method)
                 if options[:2] != self._options[i][:2]:
                     return False
                 self._options[i] = options

@@ -119,6 +119,16 @@ def test_integer_longer_than_python_prints(kind: Kind) -> None:
         kind.make([weights(*shapes("odd"))], lr=10**5000)
 
 
+def test_options_of_others(backend: Target, kind: Kind) -> None:
+    """A key that the optimizer does not know is the user's own, whatever others mean by it."""
+    optimizer, _ = ready(kind, backend)
+    optimizer.step()
+    name = "momentum" if kind.name == "AdamP" else "betas"
+    optimizer.param_groups[0][name] = "mine"
+    optimizer.add_param_group({"params": [weights(*shapes("one"))], name: None})
+    optimizer.step()
+
+
 def test_sparse_lr(kind: Kind) -> None:
     """A tensor without a dense element is no number either."""
     with pytest.raises(TypeError, match=r"(?s)lr=tensor.*must be a number"):
