@@ -7,8 +7,10 @@ An optimizer holds the state; a backend holds none. It turns the parameters of o
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -118,7 +120,19 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
 
 @functools.cache
 def _say(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
+    warnings.warn(text, stacklevel=_users_level())
+
+
+def _users_level() -> int:
+    """How far up from the caller the first line is that is neither this package's nor torch's."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and _package_of(frame) in ("adamp_fused", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _say_once(device: torch.device, why_not: dict[str, str]) -> None:

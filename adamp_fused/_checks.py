@@ -1,52 +1,23 @@
-"""Every check of a user's input, each naming the value, the requirement and the remedy.
+"""Every check of tensors and state, each naming the value, the requirement and the remedy.
 
 All of them run before a step changes anything.
 """
 
 from __future__ import annotations
 
-import math
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-PROJECTIONS = ("auto", "channel", "layer", "off")
+from adamp_fused._option_checks import is_number, is_one
+
 STATE_REMEDY = (
     "load the checkpoint of this model with load_state_dict, or start afresh by deleting the "
     "parameter's entry of optimizer.state"
 )
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-def check_options(group: dict[str, Any]) -> None:
-    """Raise ValueError or TypeError unless every option of a parameter group is usable."""
-    _check_lr(group["lr"])
-    for name in ("eps", "weight_decay", "delta", "wd_ratio"):
-        _check_at_least_zero(name, group[name])
-    if "betas" in group:
-        betas = group["betas"]
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(
-                f"betas={betas!r} must be two numbers in [0, 1), for example betas=(0.9, 0.999)"
-            )
-        for i, beta in enumerate(betas):
-            _check_fraction(f"betas[{i}]", beta, "0.9 or 0.999 are common")
-    if "momentum" in group:
-        _check_fraction("momentum", group["momentum"], "0.9 is common")
-        _check_finite("dampening", group["dampening"], "0 is common")
-    if group["projection"] not in PROJECTIONS:
-        raise ValueError(
-            f"projection={group['projection']!r} is not known; use one of "
-            f"{', '.join(map(repr, PROJECTIONS))}"
-        )
-    if "backend" in group:
-        raise ValueError(
-            f"backend={group['backend']!r} is given to a parameter group and must be one for all: "
-            "pass it to the optimizer, or use an optimizer for each backend"
-        )
 
 
 def check_param(param: Tensor, name: str) -> None:
@@ -69,12 +40,7 @@ def check_param(param: Tensor, name: str) -> None:
             "are not supported yet, since the projection needs whole rows: give the optimizer the "
             "plain parameters"
         )
-    if torch._debug_has_internal_overlap(param) == 1:
-        raise ValueError(
-            f"{name} of shape {tuple(param.shape)} and strides {param.stride()} has several "
-            "elements in one memory location (an expanded tensor); make it a tensor of its own "
-            "with .clone()"
-        )
+    _check_own_memory(param, name)
 
 
 def check_once(param: Tensor, name: str, seen: dict[Tensor, str]) -> None:
@@ -105,20 +71,6 @@ def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
         )
 
 
-def check_moment(param: Tensor, moment: Any, key: str, name: str) -> None:
-    """Raise unless a moment of the state fits its parameter."""
-    if not isinstance(moment, Tensor):
-        raise TypeError(
-            f"the state {key!r} of {name} is {moment!r} and must be a tensor: {STATE_REMEDY}"
-        )
-    for what in ("shape", "dtype", "device"):
-        if getattr(moment, what) != getattr(param, what):
-            raise ValueError(
-                f"the state {key!r} of {name} has {what} {getattr(moment, what)} and the parameter "
-                f"{getattr(param, what)}; they must be the same: {STATE_REMEDY}"
-            )
-
-
 def check_memory(tensor: Tensor, name: str) -> None:
     """Raise if the memory of ``tensor`` was taken away, as sharding does between uses."""
     if tensor.numel() > 0 and tensor.untyped_storage().nbytes() == 0:
@@ -128,51 +80,76 @@ def check_memory(tensor: Tensor, name: str) -> None:
         )
 
 
-def check_count(value: Any, key: str, name: str, may_read: bool) -> None:
-    """Raise unless ``step`` or ``view`` of the state is one number, not below 0 if that is read."""
-    if not _is_number(value) or (may_read and not value >= 0):
-        raise ValueError(
-            f"the state {key!r} of {name} is {value!r} and must be one number, at least 0: "
-            f"{STATE_REMEDY}"
+def check_writable(tensor: Tensor, name: str) -> None:
+    """Raise if ``tensor`` was made under ``torch.inference_mode()``, and this is outside it."""
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{name} was made under torch.inference_mode() and cannot be changed outside it: "
+            "replace it with its .clone(), and use torch.no_grad() where it was made"
         )
 
 
-def _check_lr(lr: Any) -> None:
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1:
+def check_state(
+    param: Tensor,
+    state: Any,
+    moments: tuple[str, ...],
+    counts: tuple[str, ...],
+    may_read: bool,
+    name: str,
+) -> None:
+    """Raise unless the moments and the counts that are in a parameter's state can be used.
+
+    Of tensors only ``step`` is read, and only if it may be: that could wait for a device.
+    """
+    if not isinstance(state, dict):
+        raise TypeError(
+            f"the state of {name} is {state!r} and must be a dictionary: {STATE_REMEDY}"
+        )
+    for key in (*moments, *counts):
+        if key not in state:
+            continue
+        value, called = state[key], f"the state {key!r} of {name}"
+        if key in moments:
+            _check_moment(param, value, called)
+        else:
+            _check_count(param, value, may_read and key == "step", called)
+        if isinstance(value, Tensor):
+            check_writable(value, called)
+
+
+def _check_moment(param: Tensor, moment: Any, name: str) -> None:
+    if not isinstance(moment, Tensor):
+        raise TypeError(f"{name} is {moment!r} and must be a tensor: {STATE_REMEDY}")
+    for what in ("shape", "dtype", "layout", "device"):
+        if getattr(moment, what) != getattr(param, what):
             raise ValueError(
-                f"lr is a tensor of {lr.numel()} elements; a tensor learning rate must have "
-                "exactly one: use one parameter group for each learning rate"
+                f"{name} has {what} {getattr(moment, what)} and the parameter "
+                f"{getattr(param, what)}; they must be the same: {STATE_REMEDY}"
             )
-        # The value of a tensor on a device is not read: that would wait for the device.
-        if lr.device.type == "cpu":
-            _check_at_least_zero("lr", lr.item())
+    _check_own_memory(moment, name)
+    check_memory(moment, name)
+
+
+def _check_count(param: Tensor, value: Any, may_read: bool, name: str) -> None:
+    if isinstance(value, Tensor) and not may_read:
+        usable = is_one(value) and (param.is_meta or not value.is_meta)
     else:
-        _check_at_least_zero("lr", lr)
+        usable = _is_count(value)
+    if not usable:
+        raise ValueError(f"{name} is {value!r} and must be one number, at least 0: {STATE_REMEDY}")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+def _is_count(value: Any) -> bool:
+    try:
+        return is_number(value) and float(value) >= 0
+    except OverflowError:
+        return False
 
 
-def _check_number(name: str, value: Any) -> None:
-    if not _is_number(value):
-        raise TypeError(f"{name}={value!r} must be a number, for example {name}=0.1")
-
-
-def _check_at_least_zero(name: str, value: Any) -> None:
-    _check_number(name, value)
-    if not value >= 0:
-        raise ValueError(f"{name}={value!r} must be at least 0; pass {name}=0 or a positive number")
-
-
-def _check_finite(name: str, value: Any, advice: str) -> None:
-    _check_number(name, value)
-    if not -math.inf < value < math.inf:
-        raise ValueError(f"{name}={value!r} must be finite; {advice}")
-
-
-def _check_fraction(name: str, value: Any, advice: str) -> None:
-    _check_number(name, value)
-    if not 0 <= value < 1:
-        raise ValueError(f"{name}={value!r} must be at least 0 and below 1; {advice}")
+def _check_own_memory(tensor: Tensor, name: str) -> None:
+    if torch._debug_has_internal_overlap(tensor) == 1:
+        raise ValueError(
+            f"{name} of shape {tuple(tensor.shape)} and strides {tensor.stride()} has several "
+            "elements in one memory location (an expanded tensor); make it a tensor of its own "
+            "with .clone()"
+        )

@@ -14,21 +14,22 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import _backend, _checks
+from adamp_fused import _backend, _checks, _option_checks
 from adamp_fused._backend import Plan, Slot
 from adamp_fused._layout import Staging
 
 
 class ProjectedOptimizer(Optimizer):
-    """Base of both optimizers. A subclass names its method and the moments it keeps."""
+    """Base of both optimizers. A subclass names its method, the moments and counts it keeps."""
 
     _method: str
     _moments: tuple[str, ...]
-    _counts_steps: bool
+    _counts: tuple[str, ...]
+    _planned_in_inference = False
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
         _backend.check_name(backend)
-        _checks.check_options(defaults)
+        _option_checks.check_options(defaults, self._method)
         self._backend_name = backend
         self._plans: list[Plan] = []
         self._unplanned: list[Tensor] = []
@@ -50,7 +51,7 @@ class ProjectedOptimizer(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            _checks.check_options(group)
+            _option_checks.check_group(self.param_groups, len(self.param_groups) - 1, self._method)
             seen: dict[Tensor, str] = {}
             for i, param in enumerate(group["params"]):
                 name = self._name(len(self.param_groups) - 1, i)
@@ -90,6 +91,8 @@ class ProjectedOptimizer(Optimizer):
     def _perform(self) -> None:
         """Step on the gradients that are there."""
         groups, state = self.param_groups, self.state
+        if self._planned_in_inference and not torch.is_inference_mode_enabled():
+            self._plans = []  # what it made then cannot be changed now
         fresh = [plan.refresh(groups, state) for plan in self._plans]
         late = any(param.grad is not None for param in self._unplanned)
         if late or not fresh or not all(fresh):
@@ -114,6 +117,7 @@ class ProjectedOptimizer(Optimizer):
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""
         self._plans = []
+        self._planned_in_inference = torch.is_inference_mode_enabled()
         slots = self._checked_slots()
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
         for slot in slots:
@@ -145,37 +149,39 @@ class ProjectedOptimizer(Optimizer):
         slots = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
-            _checks.check_options(group)
+            _option_checks.check_group(self.param_groups, group_index, self._method)
             for i, param in enumerate(group["params"]):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)
-                grad = param.grad
                 # .get: looking up a defaultdict would make an entry.
-                state = self.state.get(param) or {}
-                if grad is None and not state:
+                slot = Slot(param, param.grad, self.state.get(param, {}), group, group_index)
+                if slot.grad is None and not slot.state:
                     continue
-                _checks.check_param(param, name)
-                if grad is not None:
-                    _checks.check_grad(param, grad, name)
-                    _checks.check_memory(param, name)
-                    _checks.check_memory(grad, f"the gradient of {name}")
-                for key in self._moments:
-                    if key in state:
-                        _checks.check_moment(param, state[key], key, name)
-                        if grad is not None:
-                            _checks.check_memory(state[key], f"the state {key!r} of {name}")
-                if self._counts_steps and "step" in state:
-                    _checks.check_count(state["step"], "step", name, not group["capturable"])
-                if "view" in state:
-                    _checks.check_count(state["view"], "view", name, may_read=False)
-                slots.append(Slot(param, grad, state, group, group_index))
+                try:
+                    self._check_slot(slot, name)
+                except (TypeError, ValueError, RuntimeError):
+                    if slot.grad is not None:
+                        raise
+                    continue  # frozen: it may be anything until it has a gradient
+                slots.append(slot)
         return slots
+
+    def _check_slot(self, slot: Slot, name: str) -> None:
+        param, grad = slot.param, slot.grad
+        _checks.check_param(param, name)
+        _checks.check_writable(param, name)
+        if grad is not None:
+            _checks.check_grad(param, grad, name)
+            _checks.check_memory(grad, f"the gradient of {name}")
+        _checks.check_memory(param, name)
+        read = not slot.group["capturable"]
+        _checks.check_state(param, slot.state, self._moments, self._counts, read, name)
 
     def _complete_state(self, slot: Slot) -> None:
         """Make what is missing in a parameter's state; give ``step`` and ``view`` their types."""
         param, group = slot.param, slot.group
-        slot.state = state = self.state[param]
-        if self._counts_steps:
+        slot.state = state = self.state.setdefault(param, {})
+        if "step" in self._counts:
             state["step"] = _step_tensor(state.get("step", 0), param, group["capturable"])
         for key in self._moments:
             if key not in state:
@@ -201,12 +207,15 @@ class ProjectedOptimizer(Optimizer):
                 if option != "differentiable":
                     group.setdefault(option, default)
             for param in group["params"]:
-                entry = self.state.get(param)
-                if entry:
-                    self._complete_types(entry, param, group)
+                entry = self.state.get(param, {})
+                try:
+                    _checks.check_state(param, entry, (), self._counts, False, "")
+                except (TypeError, ValueError, RuntimeError):
+                    continue  # the next step says what is wrong, if there is a gradient
+                self._complete_types(entry, param, group)
 
     def _complete_types(self, entry: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        if self._counts_steps and "step" in entry:
+        if "step" in self._counts and "step" in entry:
             entry["step"] = _step_tensor(entry["step"], param, group["capturable"])
         if "view" in entry:
             entry["view"] = _view_tensor(entry["view"], param)
@@ -219,12 +228,17 @@ def _step_tensor(step: Any, param: Tensor, capturable: bool) -> Tensor:
     they.
     """
     dtype = torch.float64 if param.dtype == torch.float64 else torch.float32
-    device = param.device if capturable else torch.device("cpu")
-    if isinstance(step, Tensor):
-        return step.to(dtype=dtype, device=device)
-    return torch.tensor(float(step), dtype=dtype, device=device)
+    return _scalar(step, dtype, param.device if capturable else torch.device("cpu"))
 
 
 def _view_tensor(view: Any, param: Tensor) -> Tensor:
     """The last outcome as 0-dim int32; ``load_state_dict`` casts it to the weight's dtype."""
-    return torch.as_tensor(view, device=param.device).to(torch.int32)
+    return _scalar(view, torch.int32, param.device)
+
+
+def _scalar(value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number or a tensor of one element as a 0-dim tensor: itself, where it is one."""
+    if not isinstance(value, Tensor):
+        value = torch.tensor(float(value), dtype=torch.float64)
+    scalar: Tensor = value if value.dim() == 0 else value.reshape(())
+    return scalar.to(dtype=dtype, device=device)

@@ -15,6 +15,7 @@ from torch import Tensor
 from adamp_fused import _formulas as F
 from adamp_fused._backend import Groups, Plan, Slot, State
 
+_NUMBERS = ("eps", "weight_decay", "delta", "wd_ratio")
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
 
 
@@ -30,13 +31,15 @@ class ReferenceBackend:
 
     def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
         """A plan for one step."""
-        return _ReferencePlan(method, slots)
+        return _ReferencePlan(method, slots, groups)
 
 
 class _ReferencePlan:
-    def __init__(self, method: str, slots: list[Slot]) -> None:
+    def __init__(self, method: str, slots: list[Slot], groups: Groups) -> None:
         self._moments = _adam_moments if method == "adamp" else _sgd_moments
         self._slots = slots
+        more = () if method == "adamp" else ("momentum", "dampening")
+        self._groups = [_with_floats(group, (*_NUMBERS, *more)) for group in groups]
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
@@ -46,7 +49,18 @@ class _ReferencePlan:
         slots, self._slots = self._slots, []
         for slot in slots:
             if slot.grad is not None:
-                _step(self._moments, slot.param, slot.grad, slot.state, slot.group)
+                group = self._groups[slot.group_index]
+                _step(self._moments, slot.param, slot.grad, slot.state, group)
+
+
+def _with_floats(group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The options with floats for what may be a fraction or a tensor of any shape and dtype.
+
+    A tensor ``lr`` stays one: it may live on a device.
+    """
+    floats = {name: float(group[name]) for name in names}
+    lr = group["lr"] if isinstance(group["lr"], Tensor) else float(group["lr"])
+    return group | floats | {"lr": lr}
 
 
 def _step(

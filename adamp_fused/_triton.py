@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamp_fused import _checks, _triton_options, _triton_tables
+from adamp_fused import _option_checks, _triton_options, _triton_tables
 from adamp_fused._backend import Groups, Plan, Slot, State
 from adamp_fused._layout import in_layout, row_strides
 
@@ -84,6 +84,7 @@ class TritonPlan:
     """One launch for each dtype among the slots of a device."""
 
     def __init__(self, method: str, slots: list[Slot], groups: Groups) -> None:
+        self._method = method
         by_dtype: dict[torch.dtype, list[Slot]] = {}
         for slot in slots:
             by_dtype.setdefault(slot.param.dtype, []).append(slot)
@@ -113,7 +114,7 @@ class TritonPlan:
                 return False
             options = _options(group)
             if not all(map(_same, options, self._options[i])):
-                _checks.check_options(group)
+                _option_checks.check_group(groups, i, self._method)
                 if options[:2] != self._options[i][:2]:
                     return False
                 self._options[i] = options
@@ -134,7 +135,12 @@ def _options(group: dict[str, Any]) -> tuple[Any, ...]:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether an option is what it was; tensors may be changed in place, so one never counts."""
-    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
+    try:
+        return bool(a == b)
+    except (ValueError, RuntimeError):  # An array is neither equal nor not, and no option.
+        return False
 
 
 class _Launch:
@@ -159,6 +165,7 @@ class _Launch:
             self._adam, dtype, tables.shapes, _triton_options.hardware(self._device)
         )
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
+        self._counts = self._next_counts()
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """Pick up the gradients; False where a tensor is not what it was."""
@@ -166,22 +173,27 @@ class _Launch:
             if not memory.unchanged(slot, state.get(slot.param)):
                 return False
             slot.grad, slot.group = slot.param.grad, groups[slot.group_index]
-        return True
+        self._counts = self._next_counts()
+        # A count below 0, or none, was written into a state: the checks of a new plan say it.
+        return all(count >= 1 for count in self._counts.values())
+
+    def _next_counts(self) -> dict[int, float]:
+        """The step counts after this step, by the slots that will be stepped."""
+        stepped = [slot for slot in self._slots if slot.grad is not None]
+        if not stepped or not self._adam:
+            return {}
+        counts = (torch.stack([slot.state["step"] for slot in stepped]) + 1).tolist()
+        return {id(slot): count for slot, count in zip(stepped, counts, strict=True)}
 
     def run(self) -> None:
         """One step of every tensor that has a gradient."""
-        counts: dict[int, float] = {}
         stepped = [slot for slot in self._slots if slot.grad is not None]
         if not stepped:
             return
-        if self._adam:
-            steps = [slot.state["step"] for slot in stepped]
-            after = (torch.stack(steps) + 1).tolist()
-            counts = {id(slot): count for slot, count in zip(stepped, after, strict=True)}
         if self._filled:
-            self._launch(counts)
+            self._launch()
         if self._adam:
-            torch._foreach_add_(steps, 1)
+            torch._foreach_add_([slot.state["step"] for slot in stepped], 1)
         # The kernel writes through addresses, which autograd cannot see.
         written = (*self._moments, "view")
         torch.autograd.graph.increment_version(
@@ -191,11 +203,11 @@ class _Launch:
         for slot in stepped:
             slot.grad = None
 
-    def _launch(self, counts: dict[int, float]) -> None:
+    def _launch(self) -> None:
         kernels, _ = load_kernels()
         assert kernels is not None
         on_gpu = self._device.type == "cuda"
-        table, _kept_alive = self._step_table(counts)
+        table, _kept_alive = self._step_table()
         if on_gpu:
             # The allocator keeps pinned memory until the copy has been made.
             table = table.pin_memory().to(self._device, non_blocking=True)
@@ -209,7 +221,7 @@ class _Launch:
                 **self._compile_options,
             )
 
-    def _step_table(self, counts: dict[int, float]) -> tuple[Tensor, list[Tensor]]:
+    def _step_table(self) -> tuple[Tensor, list[Tensor]]:
         """Per tensor the fields of a step, then the numbers of each group and step count."""
         fields: list[int] = []
         floats: list[float] = []
@@ -220,7 +232,7 @@ class _Launch:
             if slot.grad is None:
                 fields += (0, 0, 0)
                 continue
-            count = counts.get(id(slot), 0.0)
+            count = self._counts.get(id(slot), 0.0)
             key = (slot.group_index, count)
             if key not in numbers:
                 lr, lr_address = slot.group["lr"], 0
@@ -252,7 +264,7 @@ class _Memory:
     def unchanged(self, slot: Slot, state: dict[str, Tensor] | None) -> bool:
         """Whether parameter and state are where they were, and the gradient is laid out alike."""
         param = slot.param
-        if state is None or param.data_ptr() != self._address:
+        if not isinstance(state, dict) or param.data_ptr() != self._address:
             return False
         if param.shape != self._shape or param.stride() != self._own_strides:
             return False

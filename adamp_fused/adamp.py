@@ -56,7 +56,7 @@ class FusedAdamP(ProjectedOptimizer):
 
     Raises:
         ValueError: an option is out of its range; the message names it.
-        TypeError: a parameter is not a dense floating-point tensor.
+        TypeError: a parameter is not a dense floating-point tensor, or an option of another type.
         RuntimeError: the requested backend cannot serve a parameter's device.
 
     Source:
@@ -71,7 +71,7 @@ class FusedAdamP(ProjectedOptimizer):
 
     _method = "adamp"
     _moments = ("exp_avg", "exp_avg_sq")
-    _counts_steps = True
+    _counts = ("step", "view")
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class FusedSGDP(ProjectedOptimizer):
 
     Raises:
         ValueError: an option is out of its range; the message names it.
-        TypeError: a parameter is not a dense floating-point tensor.
+        TypeError: a parameter is not a dense floating-point tensor, or an option of another type.
         RuntimeError: the requested backend cannot serve a parameter's device.
 
     Source:
@@ -66,7 +66,7 @@ class FusedSGDP(ProjectedOptimizer):
 
     _method = "sgdp"
     _moments = ("momentum",)
-    _counts_steps = False
+    _counts = ("view",)
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import plots
 from bench.contenders import FAMILIES
@@ -13,11 +14,23 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 
-FAINT: Any = {"color": "grey", "fontsize": 7.5}
+LABEL_HEIGHT = 11.5
+"""Points from one name to the next."""
+
+LEADER: Any = {"linestyle": ":", "linewidth": 0.8}
 AXES = {
     "parameters": ("numel", "parameters, in {tensors:,} tensors"),
     "tensors": ("tensors", "tensors, of {millions:,g} million parameters together"),
 }
+
+
+class End(NamedTuple):
+    """Where a curve ends, and its name."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
 
 
 def _curves(report: Report, sweep: str) -> dict[str, list[Report]]:
@@ -29,32 +42,47 @@ def _curves(report: Report, sweep: str) -> dict[str, list[Report]]:
     return curves
 
 
-def _apart(places: list[float], least: float) -> list[float]:
-    """Move sorted places up until neighbours are ``least`` apart, then all back to the middle."""
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + least) if moved else place)
-    shift = sum(moved) / len(moved) - sum(places) / len(places)
-    return [place - shift for place in moved]
+def apart(places: list[float], least: float, low: float, high: float) -> list[float]:
+    """Sorted places, moved as little as can be until they are ``least`` apart, from low to high.
+
+    The least squares: places that would come too near move together, around the mean of them all.
+    """
+    blocks: list[list[float]] = []
+    for index, place in enumerate(places):
+        block = [place - index * least]
+        while blocks and fmean(blocks[-1]) > fmean(block):
+            block = blocks.pop() + block
+        blocks.append(block)
+    top = high - (len(places) - 1) * least
+    flat = [min(max(fmean(block), low), top) for block in blocks for _ in block]
+    return [place + index * least for index, place in enumerate(flat)]
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
-    """Write each curve's name beside its last point, far enough from the next one's."""
+def _label_ends(axes: Axes, ends: list[End]) -> None:
+    """Write the names in a column to the right of the panel, where no curve runs.
+
+    A dotted line leads from the last point to the edge of the panel, and on to its name.
+    """
     axes.figure.canvas.draw()
-    ends = sorted(ends, key=lambda end: end[1])
-    pixels = [axes.transData.transform((x, y)) for x, y, _, _ in ends]
-    points = 72 / axes.figure.dpi
-    heights = _apart([float(y) * points for _, y in pixels], 11.5)
-    for (x, y, text, colour), (_, pixel), height in zip(ends, pixels, heights, strict=True):
+    axes.set_xlim(axes.get_xlim())  # for the dotted lines, which would widen it
+    line = LABEL_HEIGHT / (axes.bbox.height * 72 / axes.figure.dpi)
+    to_edge = axes.transScale + axes.transLimits
+    ends = sorted(ends, key=lambda end: end.y)
+    heights = [float(to_edge.transform((end.x, end.y))[1]) for end in ends]
+    for end, height in zip(ends, apart(heights, line, line / 2, 1 - line / 2), strict=True):
+        axes.plot([end.x, axes.get_xlim()[1]], [end.y] * 2, color=end.colour, **LEADER)
         axes.annotate(
-            text,
-            (x, y),
-            xytext=(8, height - float(pixel) * points),
-            textcoords="offset points",
+            end.text,
+            (1, end.y),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(1.035, height),
+            textcoords="axes fraction",
             va="center",
             fontsize=8.5,
-            color=colour,
-            fontweight="bold" if colour == plots.OURS else "normal",
+            color=end.colour,
+            fontweight="bold" if end.colour == plots.OURS else "normal",
+            arrowprops={"arrowstyle": "-", "color": end.colour, "relpos": (0, 0.5)}
+            | {"shrinkA": 1, "shrinkB": 0, **LEADER},
             annotation_clip=False,
         )
 
@@ -85,10 +113,10 @@ def _panel(axes: Axes, report: Report, sweep: str) -> None:
             markerfacecolor="white",
             zorder=3,
         )
-        ends.append((last[key], last["ns_per_parameter"], first["label"], colour))
+        ends.append(End(last[key], last["ns_per_parameter"], first["label"], colour))
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _limits(axes, report)
+    ends += _limits(axes, report)
     axes.set_title(f"ns per parameter by number of {sweep}")
     some = next(iter(curves.values()))[0]
     axes.set_xlabel(words.format(**some, millions=round(some["numel"] / 1e6, 1)))
@@ -97,15 +125,15 @@ def _panel(axes: Axes, report: Report, sweep: str) -> None:
     _label_ends(axes, ends)
 
 
-def _limits(axes: Axes, report: Report) -> None:
+def _limits(axes: Axes, report: Report) -> list[End]:
     """Lines at what memory allows: all bytes of a step at the rate of a plain addition or copy."""
-    for family, style, side in zip(FAMILIES, ("-", "--"), ("bottom", "top"), strict=True):
+    ends = []
+    for family, style in zip(FAMILIES, ("-", "--"), strict=True):
         needed = 4 * (3 + 2 * family.states)
         limit = needed / report["rate"]["limit"] * 1e9
         axes.axhline(limit, color="grey", linewidth=0.8, linestyle=style, zorder=0)
-        said = f"{needed} bytes at the rate of memory"
-        place: Any = axes.get_yaxis_transform()
-        axes.text(0.01, limit, said, {"va": side}, transform=place, **FAINT)
+        ends.append(End(axes.get_xlim()[1], limit, f"{needed} bytes at memory's rate", "grey"))
+    return ends
 
 
 def draw(report: Report, path: Path) -> None:

@@ -121,6 +121,8 @@ bool Entry::refresh() {
       (given.defined() && !fits(given, now)) || !same_state()) {
     return false;
   }
+  // A count below 0, or none, was written into it: of that too the checks will tell.
+  if (given.defined() && step.object && !(count() >= 0)) return false;
   grad = given;
   const bool has_work = given.defined() && now.numel() > 0;
   grad_address = has_work ? address_of(given) : nullptr;
@@ -155,24 +157,29 @@ bool Entry::same_state() const {
   return true;
 }
 
+double Entry::count() const {
+  return step.tensor.scalar_type() == at::kDouble ? *static_cast<const double*>(step.data)
+                                                  : *static_cast<const float*>(step.data);
+}
+
 double Entry::begin_step() {
-  double count = 0;
-  if (!grad.defined()) return count;
+  if (!grad.defined()) return 0;
   const auto written = [](const Watched& watched) {
     watched.tensor.unsafeGetTensorImpl()->bump_version();
   };
   if (step.object) {
     void* const at = const_cast<void*>(step.data);
-    count = step.tensor.scalar_type() == at::kDouble ? ++*static_cast<double*>(at)
-                                                     : ++*static_cast<float*>(at);
+    step.tensor.scalar_type() == at::kDouble ? ++*static_cast<double*>(at)
+                                             : ++*static_cast<float*>(at);
     written(step);
   }
-  if (grad_address == nullptr) return count;
+  const double counted = step.object ? count() : 0;
+  if (grad_address == nullptr) return counted;
   written(param);
   written(moment1);
   if (moment2.object) written(moment2);
   if (view.object) written(view);
-  return count;
+  return counted;
 }
 
 }  // namespace adamp

@@ -44,6 +44,7 @@ struct Entry {
 
  private:
   bool same_state() const;
+  double count() const;  // what `step` holds
 
   std::vector<int64_t> sizes_and_strides_;
 };

@@ -9,28 +9,26 @@
 namespace adamp {
 namespace {
 
-// A number of a parameter group; false (and no Python error) if it is none or below `least`.
+// All readers return false, and leave no Python error, where an option is not what it must be:
+// the checks of a new plan say what is wrong.
+
+// A number of a parameter group, or a tensor of one.
 bool read_number(PyObject* group, PyObject* key, double& value, double least = 0) {
   PyObject* object = PyDict_GetItem(group, key);
   if (object == nullptr) return false;
-  if (THPVariable_Check(object)) {
-    const at::Tensor& tensor = THPVariable_Unpack(object);
-    if (tensor.numel() != 1) return false;
-    value = tensor.item<double>();
-  } else {
-    value = PyFloat_AsDouble(object);
-    if (value == -1 && PyErr_Occurred()) {
-      PyErr_Clear();
-      return false;
-    }
+  value = PyFloat_AsDouble(object);
+  if (value == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    return false;
   }
   return value >= least;
 }
 
 bool read_flag(PyObject* group, PyObject* key, int32_t& value) {
   PyObject* object = PyDict_GetItem(group, key);
-  value = object != nullptr && PyObject_IsTrue(object) == 1;
-  return object != nullptr;
+  value = object == nullptr || PyUnicode_Check(object) ? -1 : PyObject_IsTrue(object);
+  PyErr_Clear();
+  return value >= 0;
 }
 
 bool read_betas(PyObject* group, Hyper& h) {
@@ -82,7 +80,7 @@ bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
   h.decay_gain = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
   int32_t capturable = 0;
   PyObject* const now = PyDict_GetItem(group, n.projection);
-  return now != nullptr && PyObject_RichCompareBool(now, projection, Py_EQ) == 1 &&
+  return now != nullptr && PyUnicode_Check(now) && PyUnicode_Compare(now, projection) == 0 &&
          read_lr(group, h) && read_number(group, n.eps, h.eps) &&
          read_number(group, n.weight_decay, h.weight_decay) &&
          read_number(group, n.delta, h.delta) && read_number(group, n.wd_ratio, h.wd_ratio) &&

@@ -1,13 +1,16 @@
 """Which backend serves which device, and what is said where none can."""
 
+import linecache
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import Parameter
 
+from adamp_fused import _backend
 from adamp_fused._backend import BACKENDS
 from cases import shapes
 from conftest import Kind
@@ -88,6 +91,30 @@ def test_triton_needs_its_interpreter_on_cpu() -> None:
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     )
     assert "None" not in done.stdout and done.stdout.strip()
+
+
+def test_fallback_is_told_where_the_user_is(kind: Kind) -> None:
+    """The warning points at the user's line: a constructor, an own class, a later group."""
+    cls = type(kind.make([weights(*shapes("odd"))]))
+
+    class Own(cls):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params)  # Own
+
+    optimizer = kind.make([weights(*shapes("odd"))])
+    meta = [Parameter(torch.ones(3, 4, device="meta"))]
+    calls = {
+        "cls(meta)": lambda: cls(meta),
+        "super().__init__(params)  # Own": lambda: Own(meta),
+        "add_param_group": lambda: optimizer.add_param_group({"params": meta}),
+    }
+    for wanted, call in calls.items():
+        _backend._say.cache_clear()
+        with pytest.warns(match="with the reference backend") as caught:
+            call()
+        (warning,) = caught
+        assert warning.filename == __file__
+        assert wanted in linecache.getline(warning.filename, warning.lineno)
 
 
 @pytest.mark.skipif(not GPU, reason="needs two kinds of devices")

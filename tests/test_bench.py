@@ -1,14 +1,17 @@
 """The benchmark's parameter lists are the published models', and its commands run."""
 
+import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from adamp_fused import FusedAdamP
-from bench import gradients, growth, workloads
+from bench import gradients, growth, growth_plot, plots, workloads
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,3 +84,37 @@ def test_growth_takes_turns_as_long_as_memory_allows() -> None:
     assert growth.batches(members, family, 100, capacity=3999) == [[m] for m in members]
     assert growth.batches(members, family, 100, capacity=1600) == [[m] for m in members]
     assert growth.batches(members, family, 100, capacity=1599) == []
+
+
+def test_names_are_moved_apart_and_no_further() -> None:
+    """Places keep their order and a least distance, stay within bounds, and move in pairs."""
+    assert growth_plot.apart([1.0, 4.0, 9.0], 2, 0, 10) == [1, 4, 9]
+    assert growth_plot.apart([1.0, 5.0, 5.0, 9.0], 2, 0, 10) == [1, 4, 6, 9]
+    assert growth_plot.apart([5.0, 5.0, 5.0], 2, 0, 10) == [3, 5, 7]
+    assert growth_plot.apart([0.0, 0.5, 10.0, 10.0], 2, 0, 10) == [0, 2, 8, 10]
+
+
+@pytest.mark.parametrize("ends", ["measured", "together", "low", "early"])
+def test_growth_names_cross_nothing(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name of a curve lies right of all curves and above or below all other names."""
+    text = pytest.importorskip("matplotlib.text", reason="there is no plot without matplotlib")
+    report = json.loads((ROOT / "bench/results/cpu-growth.json").read_text())
+    for point in report["points"]:
+        if ends != "measured":
+            point["ns_per_parameter"] = 1 / point["numel"] if ends == "low" else 5.0
+    if ends == "early":
+        report["points"] = [
+            p for p in report["points"] if p["sweep"] == "tensors" or p["ours"] or p["numel"] < 1e5
+        ]
+    figures: list[Any] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    growth_plot.draw(report, Path("growth.png"))
+    figures[0].canvas.draw()
+    for axes in figures[0].axes:
+        # Without the lines that lead there.
+        boxes = [text.Text.get_window_extent(name) for name in axes.texts]
+        boxes.sort(key=lambda box: box.y0)
+        assert len(boxes) == 8
+        assert all(box.x0 > axes.bbox.x1 for box in boxes)
+        assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+        assert all(axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 for box in boxes)

@@ -9,7 +9,6 @@ from cases import DECAY, STATE_KEYS, shapes
 from conftest import Kind
 from gradients import SCRIPT
 from parity import Pair, model, run, weights
-from spoiling import WRONG, ready
 from targets import Target
 
 
@@ -117,29 +116,3 @@ def test_two_optimizers_on_one_parameter(backend: Target, kind: Kind) -> None:
         two.twin = one.p.detach().double().cpu()
         run(second, [two], (outcome,))
         one.twin = one.p.detach().double().cpu()
-
-
-BAD_COUNTS = [
-    ("step", -1),
-    ("step", torch.tensor(-3.0)),
-    ("step", torch.ones(2)),
-    ("step", "three"),
-    ("view", torch.ones(2, dtype=torch.int32)),
-    ("view", "channel"),
-]
-
-
-@pytest.mark.parametrize(("key", "value"), BAD_COUNTS)
-def test_spoilt_count(backend: Target, kind: Kind, key: str, value: Any) -> None:
-    """A count or an outcome that is none stops the step before its start."""
-    if key == "step" and kind.name == "SGDP":
-        pytest.skip("SGDP counts no steps")
-    optimizer, params = ready(kind, backend)
-    optimizer.step()
-    optimizer.state[params[2] if key == "step" else params[0]][key] = value
-    before = [p.detach().clone() for p in params]
-    versions = [p._version for p in params]
-    with pytest.raises(WRONG, match=rf"state '{key}' of .*one number.*load_state_dict"):
-        optimizer.step()
-    assert all(map(torch.equal, params, before))
-    assert versions == [p._version for p in params]
