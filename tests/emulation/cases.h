@@ -137,6 +137,7 @@ inline const std::vector<Case>& cases() {
                     {9, 33, kFloat, kAuto, 3, 3},
                     {40, 150, kFloat, kAuto, 0, 1},
                     {2, 3, kFloat, kAuto, 3, 3},
+                    {1, adamp::tile_elements(kFloat), kFloat, kAuto, 1, 1},
                     {9, 33, kFloat, kAuto, 0, 0, -1, -1, 1},
                     {9, 33, kFloat, kAuto, 0, 0, -1, -1, 0, 2}},
                    3});

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from emulation.sources import ARGS, HOST, LOOPS, PLAN, SPAN, TENSOR, TILE
+from emulation.sources import ARGS, HOST, KERNEL, LOOPS, PLAN, SPAN, TENSOR, TILE
 
 _HINT = "a hint, what leaves the cache first"
 _SIZE = "any size of an item that shared memory holds is right"
 _ORDER = "work may be drawn in another order, and in other portions"
 _MEMORY = "more memory than needed, or as much"
 _TILE = "the tile may begin anywhere within its padding"
+_ONE = "any one thread may do it, all of them having met before"
 _BANKS = "other banks of shared memory, which have a test of their own"
 _ALIKE = "the same value for all arguments there are"
 _ANY = "any value but zero means the same"
@@ -28,7 +29,8 @@ _KNOWN = (
     (TENSOR, "sweep<false, true, true>", "sweep<false, true, false>", _HINT),
     (TENSOR, "update.active = 1;", "update.active = 2;", _ANY),
     (SPAN, "(static_cast<float>(i) + 0.5f) * rows_per", "", "rows, which have a test of their own"),
-    (TILE, "const bool kTwo", "", _BANKS),
+    (KERNEL, "fetch_add_acq_rel(&decision().finished", "thread_index() == 1", _ONE),
+    (TILE, "bool kTwo", "", _BANKS),
     (TILE, "return kTwo ?", "", _BANKS),
     (TILE, "i + (kWidth - span.head) % kWidth;", "i + (kWidth - span.head);", _TILE),
     (SPAN, "(16 - p % 16) % 16", "(16 - p % 16) % 15", _ALIKE),
