@@ -49,6 +49,9 @@ ADAMP_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 
+// The sum over all 32 lanes of the warp, which take part.
+ADAMP_DEVICE uint32_t warp_sum(uint32_t value) { return __reduce_add_sync(0xffffffffu, value); }
+
 // The order of memory: acquire and release pair up as in C++; scope: the device.
 ADAMP_DEVICE uint32_t fetch_add_relaxed(uint32_t* at, uint32_t value) {
   return atomicAdd(at, value);
@@ -61,6 +64,12 @@ ADAMP_DEVICE uint32_t fetch_add_acq_rel(uint32_t* at, uint32_t value) {
                : "l"(at), "r"(value)
                : "memory");
   return old;
+}
+
+ADAMP_DEVICE uint32_t load_relaxed(const uint32_t* at) {
+  uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
+  return value;
 }
 
 ADAMP_DEVICE uint32_t load_acquire(const uint32_t* at) {
@@ -84,6 +93,11 @@ ADAMP_DEVICE void store_cross_block(T* at, T value) {
   *static_cast<volatile T*>(at) = value;
 }
 
+// Word `index` of what lies at `at`, which no block writes in this launch.
+ADAMP_DEVICE uint32_t load_word(const void* at, int index) {
+  return static_cast<const uint32_t*>(at)[index];
+}
+
 // Called between two looks at a value that another block will change.
 ADAMP_DEVICE void pause_waiting() { __nanosleep(64); }
 
@@ -103,9 +117,15 @@ ADAMP_DEVICE void store_wide_streaming(void* at, const Wide& x) {
 // Data that this step may read again.
 ADAMP_DEVICE Wide load_wide(const void* at) { return *static_cast<const Wide*>(at); }
 ADAMP_DEVICE void store_wide(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
-// In shared memory.
+// In shared memory. The store is written out since nvcc makes two of 8 bytes of it, in which the
+// threads of a warp meet by twos in the banks.
 ADAMP_DEVICE Wide load_wide_shared(const void* at) { return *static_cast<const Wide*>(at); }
-ADAMP_DEVICE void store_wide_shared(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
+ADAMP_DEVICE void store_wide_shared(void* at, const Wide& x) {
+  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(at));
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.word[0]), "r"(x.word[1]),
+               "r"(x.word[2]), "r"(x.word[3])
+               : "memory");
+}
 
 // Asks for memory to be in the second-level cache soon. Called by all lanes of a warp.
 ADAMP_DEVICE void prefetch(const void* at, int bytes, int lane) {

@@ -12,7 +12,7 @@ template <class T>
 class Spread {
  public:
   ADAMP_DEVICE explicit Spread(const T* from) {
-    if (lane() < kWords) word_ = load_cross_block(reinterpret_cast<const uint32_t*>(from) + lane());
+    if (lane() < kWords) word_ = load_word(from, lane());
   }
   ADAMP_DEVICE void put(T& to) const {
     if (lane() < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + lane(), word_);
@@ -48,7 +48,7 @@ template <Method kMethod>
 ADAMP_DEVICE void fetch(const KernelArgs& args, const Launch& launch, Fetched& to) {
   const bool first_lane = thread_index() == kWorkers;
   const uint32_t drawn = first_lane ? fetch_add_relaxed(args.next_ticket, 1) : 0;
-  const uint32_t number = lane_count(drawn);
+  const uint32_t number = warp_sum(drawn);
   if (first_lane) to.number = number;
   if (number >= args.n_tickets) return;
 

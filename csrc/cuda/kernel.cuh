@@ -51,11 +51,9 @@ struct TicketWork {
 
   ADAMP_DEVICE void finish() {
     if (thread_index() == 0) {
-      uint32_t decided = load_acquire(&decision().decided);
-      while (decided == kUndecided) {
-        pause_waiting();
-        decided = load_acquire(&decision().decided);
-      }
+      // Each acquire empties the processor's first-level cache: once is enough.
+      while (load_relaxed(&decision().decided) == kUndecided) pause_waiting();
+      const uint32_t decided = load_acquire(&decision().decided);
       memory.flag = decided;
       if (decided == kToFinish) work.fetch_decision();
     }

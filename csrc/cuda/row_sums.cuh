@@ -32,46 +32,50 @@ ADAMP_DEVICE RowSums<S> lane_sums(RowSums<S> sums, int lanes) {
   return sums;
 }
 
-ADAMP_DEVICE uint32_t lane_count(uint32_t count) {
-  for (int mask = kWarpSize / 2; mask > 0; mask /= 2) count += shuffle_xor(count, mask);
-  return count;
+// The terms of every `step`th column from `first` on. Unrolled for the tile alone: for sums in
+// memory the 16-bit kernel would spill on compute capability 10.0.
+template <class S, class Column, class Term>
+ADAMP_DEVICE RowSums<S> sum_columns(int row, Column first, Column cols, int step,
+                                    const Term& term) {
+  RowSums<S> sums = {};
+#pragma unroll(sizeof(Column) == 4 ? 4 : 1)
+  for (Column col = first; col < cols; col += step) add_to(sums, term(row, col));
+  return sums;
 }
 
-// memory.row_sums[r] = sum over c of term(r, c), r < rows <= kRows. Few rows: all warps share
-// each; many: a warp, or a part of one, has its own.
-template <class Storage, class Term>
-ADAMP_DEVICE void sum_rows(int rows, int64_t cols, SharedMemory<Storage>& memory,
-                           const Term& term) {
+// memory.row_sums[r] = sum over c of term(r, c), r < rows <= kRows. As many warps share a row as
+// there are for each; where there are fewer than rows, a warp, or a part of one, has its own.
+template <class Storage, class Column, class Term>
+ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory, const Term& term) {
   using S = typename SharedMemory<Storage>::S;
   const int warp = thread_index() / kWarpSize, lane = thread_index() % kWarpSize;
-  if (rows < kWarps) {
-    for (int row = 0; row < rows; ++row) {
-      RowSums<S> sums = {};
-      for (int64_t col = thread_index(); col < cols; col += kWorkers) {
-        add_to(sums, term(row, col));
-      }
+  if (rows <= kWarps) {
+    const int share = kWarps / rows;
+    const int row = warp / share, part = warp % share;
+    if (row < rows) {
+      const Column first = part * kWarpSize + lane;
+      RowSums<S> sums = sum_columns<S>(row, first, cols, share * kWarpSize, term);
       sums = lane_sums(sums, kWarpSize);
-      if (lane == 0) memory.warp_sums[row][warp] = sums;
+      if (lane == 0) memory.warp_sums[row][part] = sums;
     }
     sync_threads<kWorkers>();
     if (thread_index() < rows) {
       RowSums<S> sums = {};
-      for (int i = 0; i < kWarps; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
+      for (int i = 0; i < share; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
       memory.row_sums[thread_index()] = sums;
     }
   } else {
-    int lanes = 1;
-    while (lanes < cols && lanes < kWarpSize) lanes *= 2;
-    const int rows_per_warp = kWarpSize / lanes;
+    int shift = 0;
+    while ((1 << shift) < cols && (1 << shift) < kWarpSize) ++shift;
+    const int lanes = 1 << shift, rows_per_warp = kWarpSize >> shift;
+    const int part = lane & (lanes - 1);
     // All lanes of a warp take every turn, since they shuffle together.
     for (int first = warp * rows_per_warp; first < rows; first += kWarps * rows_per_warp) {
-      const int row = first + lane / lanes;
+      const int row = first + (lane >> shift);
       RowSums<S> sums = {};
-      if (row < rows) {
-        for (int64_t col = lane % lanes; col < cols; col += lanes) add_to(sums, term(row, col));
-      }
+      if (row < rows) sums = sum_columns<S>(row, Column(part), cols, lanes, term);
       sums = lane_sums(sums, lanes);
-      if (row < rows && lane % lanes == 0) memory.row_sums[row] = sums;
+      if (row < rows && part == 0) memory.row_sums[row] = sums;
     }
   }
   sync_threads<kWorkers>();
@@ -82,8 +86,8 @@ template <class Storage>
 ADAMP_DEVICE void sum_tile_rows(const Span<Storage>& span, int rows, int cols,
                                 SharedMemory<Storage>& memory) {
   using S = typename SharedMemory<Storage>::S;
-  sum_rows(rows, cols, memory, [&](int row, int64_t col) {
-    const int i = row * cols + static_cast<int>(col);
+  sum_rows(rows, cols, memory, [&](int row, int col) {
+    const int i = row * cols + col;
     const S p = memory.p(span, i), g = memory.g(span, i), u = memory.u(span, i);
     return RowSums<S>{p * p, g * g, p * g, p * u};
   });

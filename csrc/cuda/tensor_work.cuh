@@ -172,8 +172,8 @@ struct TensorWork {
       }
     }
     total = lane_sums(total, kWarpSize);
-    failed = lane_count(failed);
-    pending = lane_count(pending);
+    failed = warp_sum(failed);
+    pending = warp_sum(pending);
     if (one_item()) {
       decide_here(rows, total, failed);
     } else if (needs_decision() && thread_index() == 0) {
@@ -220,7 +220,7 @@ struct TensorWork {
       }
       sync_threads<kWorkers>();
     }
-    return thread_index() < kWarpSize ? lane_count(failed) : 0;
+    return thread_index() < kWarpSize ? warp_sum(failed) : 0;
   }
 
   ADAMP_DEVICE RowSums<S> slot_sums(int64_t i) const { return load_sums(&slots()[i].sums); }

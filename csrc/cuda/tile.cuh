@@ -45,7 +45,7 @@ struct alignas(16) Tile {
   ADAMP_DEVICE S operator()(const Span<Storage>& span, int i) const { return values[at(span, i)]; }
 
   static ADAMP_DEVICE int at(const Span<Storage>& span, int i) {
-    const int place = i + (kWidth - span.head) % kWidth;
+    const int place = i + (-span.head & (kWidth - 1));
     // A pack of a 16-bit type fills two wide places. Eight threads, whose accesses go together,
     // would meet by twos in the same banks, if every second four of them did not swap the two.
     constexpr bool kTwo = sizeof(Storage) < sizeof(S);

@@ -87,6 +87,12 @@ inline const std::vector<Case>& cases() {
                    View::kChannel});
     // All rows pass, and a few cannot be undone, each followed in its lane by some that can.
     all.push_back({"few_pending", kAdamP, {}, {{300, 40}}, 1, 1, false, -1, View::kChannel});
+    // Nobody looks at a row again, whatever its update, where the projection is fixed.
+    all.push_back({"channel_large_steps",
+                   kAdamP,
+                   {1, 0.1},
+                   {{70, 401, kFloat, kChannel}, {3, 3001, kFloat, kChannel}},
+                   2});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});

@@ -49,6 +49,12 @@ inline T shuffle_xor(T value, int mask, const char* file = __builtin_FILE(),
   return value;
 }
 
+inline uint32_t warp_sum(uint32_t value, const char* file = __builtin_FILE(),
+                         int line = __builtin_LINE()) {
+  for (int mask = kWarpSize / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask, file, line);
+  return value;
+}
+
 // ---- accesses to memory
 // -----------------------------------------------------------------------------
 
@@ -57,6 +63,9 @@ inline uint32_t fetch_add_relaxed(uint32_t* at, uint32_t value) {
 }
 inline uint32_t fetch_add_acq_rel(uint32_t* at, uint32_t value) {
   return emulation::atomic_add(at, value, emulation::races::kAcquireRelease);
+}
+inline uint32_t load_relaxed(const uint32_t* at) {
+  return emulation::atomic_load(at, emulation::races::kRelaxed);
 }
 inline uint32_t load_acquire(const uint32_t* at) {
   return emulation::atomic_load(at, emulation::races::kAcquire);
@@ -76,6 +85,10 @@ inline T load_cross_block(const T* at) {
 template <class T>
 inline void store_cross_block(T* at, T value) {
   emulation::write_strongly(at, &value, sizeof(T));
+}
+
+inline uint32_t load_word(const void* at, int index) {
+  return load_cross_block(static_cast<const uint32_t*>(at) + index);
 }
 
 struct alignas(16) Wide {

@@ -84,14 +84,14 @@ MUTATIONS = (
     Mutation(
         "packs put where they are not aligned",
         TILE,
-        "i + (kWidth - span.head) % kWidth;",
+        "i + (-span.head & (kWidth - 1));",
         "i + 0 * span.head;",
     ),
     Mutation(
         "halves of a pack swapped in one way only",
         TILE,
         "const Wide wide = load_wide_shared(&values[at(span, i)]);",
-        "const Wide wide = load_wide_shared(&values[i + (kWidth - span.head) % kWidth]);",
+        "const Wide wide = load_wide_shared(&values[i + (-span.head & (kWidth - 1))]);",
         all_types=True,
     ),
     Mutation(
@@ -103,8 +103,8 @@ MUTATIONS = (
     Mutation(
         "one row too many for the warps' sums",
         SUMS,
-        "if (rows < kWarps) {",
-        "if (rows < kWarps + 2) {",
+        "if (rows <= kWarps) {",
+        "if (rows <= kWarps + 2) {",
     ),
     Mutation(
         "half of a warp not summed",
@@ -115,8 +115,8 @@ MUTATIONS = (
     Mutation(
         "partial sums added twice",
         SUMS,
-        "col < cols; col += kWorkers) { add_to",
-        "col < cols; col += kWorkers - 1) { add_to",
+        "col < cols; col += step) add_to",
+        "col < cols; col += step - 1) add_to",
     ),
     Mutation(
         "rows joined in the first round only",

@@ -13,7 +13,10 @@ MUTATIONS = (
         "+ 2 == given.tensor.item_count;",
     ),
     Mutation(
-        "finishes before the decision", KERNEL, "while (decided == kUndecided) {", "while (false) {"
+        "finishes before the decision",
+        KERNEL,
+        "while (load_relaxed(&decision().decided) == kUndecided) pause_waiting();",
+        "",
     ),
     Mutation(
         "a lane's last row decides what is pending",
