@@ -33,7 +33,7 @@ struct Scalars {
   S step_size;               // lr / bias_correction1
   S decay, decay_projected;  // lr*weight_decay, and the same times wd_ratio
   S delta;
-  S sign;  // of the gradient: -1 to maximize
+  S sign;                            // of the gradient: -1 to maximize
   int32_t nesterov, project_buffer;  // no bool: its padding would take a register of the kernels
 };
 
