@@ -8,7 +8,6 @@ _HINT = "a hint, what leaves the cache first"
 _SIZE = "any size of an item that shared memory holds is right"
 _ORDER = "work may be drawn in another order, and in other portions"
 _MEMORY = "more memory than needed, or as much"
-_TILE = "the tile may begin anywhere within its padding"
 _ONE = "any one thread may do it, all of them having met before"
 _BANKS = "other banks of shared memory, which have a test of their own"
 _ALIKE = "the same value for all arguments there are"
@@ -31,8 +30,10 @@ _KNOWN = (
     (SPAN, "(static_cast<float>(i) + 0.5f) * rows_per", "", "rows, which have a test of their own"),
     (KERNEL, "fetch_add_acq_rel(&decision().finished", "thread_index() == 1", _ONE),
     (TILE, "bool kTwo", "", _BANKS),
-    (TILE, "return kTwo ?", "", _BANKS),
-    (HOST, "(bytes + 15) / 16 * 16;", "(bytes + 15) / 15 * 16;", _MEMORY),
+    (TILE, "return kTwo ?", "% 2 / kPerWide", _BANKS),
+    (TILE, "return kTwo ?", "% 1 * kPerWide", _BANKS),
+    (TILE, "return kTwo ?", "% 3 * kPerWide", _BANKS),
+    (TILE, "return kTwo ?", "place * (8", _BANKS),
     (HOST, "values.size() * sizeof(Value)) + 1", "sizeof(Value)) + 2", _MEMORY),
     (HOST, "values.size() * sizeof(Value)) + 1", "sizeof(Value))));", "only what is empty"),
     (SPAN, "(16 - p % 16) % 16", "(16 - p % 16) % 15", _ALIKE),
@@ -49,6 +50,7 @@ _KNOWN = (
     (HOST, "if (!values.empty()) {", "if (true) {", "a copy of no bytes"),
     (HOST, "sizeof(Slot<float>))", "sizeof(Slot<double>) : sizeof(Slot<double>)", _MEMORY),
     (HOST, "(bytes + 15) / 16 * 16;", "(bytes + 14) / 16 * 16;", _MEMORY),
+    (HOST, "(bytes + 15) / 16 * 16;", "(bytes + 15) / 15 * 16;", _MEMORY),
     (HOST, "(bytes + 15) / 16 * 16;", "(bytes + 16) / 16 * 16;", _MEMORY),
     (HOST, "tickets.size() > UINT32_MAX / 2", "", "no test has so many tickets"),
     (PLAN, "tensor.rows * tensor.cols > 0", "tensor.rows * tensor.rows > 0", _ALIKE),
