@@ -14,6 +14,7 @@
 #pragma GCC target("avx2,fma,f16c")
 #endif
 
+#define ADAMP_VECTOR_BYTES 32
 #define ADAMP_ROW_LOOPS row_loops_avx2
 #include "row_loops_impl.h"
 

@@ -16,6 +16,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
 #endif
 
+#define ADAMP_VECTOR_BYTES 64
 #define ADAMP_ROW_LOOPS row_loops_avx512
 #include "row_loops_impl.h"
 

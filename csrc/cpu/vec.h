@@ -8,19 +8,17 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 #include "../formulas.h"
 #include "half.h"
 
-// Wider vectors than the processor's would live in memory.
-#if defined(__AVX512F__)
-#define ADAMP_VECTOR_BYTES 64
-#elif defined(__AVX2__)
-#define ADAMP_VECTOR_BYTES 32
-#else
+// Bytes of a vector: the processor's width, since wider ones would live in memory. Said by the file
+// that chooses the instruction set: its pragma sets the compiler's own macros too late (GCC 12) or
+// not at all (Clang), and narrower vectors would go unnoticed.
+#if !defined(ADAMP_VECTOR_BYTES)
 #define ADAMP_VECTOR_BYTES 16
 #endif
 
@@ -57,9 +55,9 @@ struct Arithmetic<double> {
 };
 
 ADAMP_FN FloatLanes root(FloatLanes x) {
-#if defined(__AVX512F__)
+#if ADAMP_VECTOR_BYTES == 64
   return (FloatLanes)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__)
+#elif ADAMP_VECTOR_BYTES == 32
   return (FloatLanes)_mm256_sqrt_ps((__m256)x);
 #else
   for (int lane = 0; lane < kFloatLanes; ++lane) x[lane] = __builtin_sqrtf(x[lane]);
@@ -67,9 +65,9 @@ ADAMP_FN FloatLanes root(FloatLanes x) {
 #endif
 }
 ADAMP_FN DoubleLanes root(DoubleLanes x) {
-#if defined(__AVX512F__)
+#if ADAMP_VECTOR_BYTES == 64
   return (DoubleLanes)_mm512_sqrt_pd((__m512d)x);
-#elif defined(__AVX2__)
+#elif ADAMP_VECTOR_BYTES == 32
   return (DoubleLanes)_mm256_sqrt_pd((__m256d)x);
 #else
   for (int lane = 0; lane < kDoubleLanes; ++lane) x[lane] = __builtin_sqrt(x[lane]);
@@ -107,9 +105,9 @@ ADAMP_FN void store(BFloat16* to, FloatLanes x) {
 }
 
 ADAMP_FN FloatLanes load(const Float16* from) {
-#if defined(__AVX512F__)
+#if ADAMP_VECTOR_BYTES == 64
   return (FloatLanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
-#elif defined(__AVX2__)
+#elif ADAMP_VECTOR_BYTES == 32
   return (FloatLanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
 #else
   FloatLanes x;
@@ -118,10 +116,10 @@ ADAMP_FN FloatLanes load(const Float16* from) {
 #endif
 }
 ADAMP_FN void store(Float16* to, FloatLanes x) {
-#if defined(__AVX512F__)
+#if ADAMP_VECTOR_BYTES == 64
   _mm256_storeu_si256((__m256i*)to,
                       _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#elif defined(__AVX2__)
+#elif ADAMP_VECTOR_BYTES == 32
   _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
 #else
   for (int lane = 0; lane < kFloatLanes; ++lane) to[lane].bits = float_to_float16(x[lane]);
@@ -141,7 +139,7 @@ ADAMP_FN void store_tail(Storage* to, typename Arithmetic<Storage>::Lanes x, int
   store(lanes, x);
   for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
-#if defined(__AVX512F__)
+#if ADAMP_VECTOR_BYTES == 64
 ADAMP_FN __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
 ADAMP_FN FloatLanes load_tail(const float* from, int64_t count) {
   return (FloatLanes)_mm512_maskz_loadu_ps(first_lanes(count), from);
@@ -149,7 +147,7 @@ ADAMP_FN FloatLanes load_tail(const float* from, int64_t count) {
 ADAMP_FN void store_tail(float* to, FloatLanes x, int64_t count) {
   _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)x);
 }
-#elif defined(__AVX2__)
+#elif ADAMP_VECTOR_BYTES == 32
 ADAMP_FN __m256i first_lanes(int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -164,9 +162,9 @@ ADAMP_FN void store_tail(float* to, FloatLanes x, int64_t count) {
 
 // x where the lane is one of the first `count`, else 0.
 ADAMP_FN FloatLanes keep_first(FloatLanes x, int64_t count) {
-#if defined(__AVX512F__)
+#if ADAMP_VECTOR_BYTES == 64
   return (FloatLanes)_mm512_maskz_mov_ps(first_lanes(count), (__m512)x);
-#elif defined(__AVX2__)
+#elif ADAMP_VECTOR_BYTES == 32
   return (FloatLanes)_mm256_and_ps((__m256)x, _mm256_castsi256_ps(first_lanes(count)));
 #else
   for (int lane = 0; lane < kFloatLanes; ++lane) x[lane] = lane < count ? x[lane] : 0;
