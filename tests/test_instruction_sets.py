@@ -1,4 +1,4 @@
-"""The native CPU kernel in each instruction set that the build has: as wide as it says, and right."""
+"""The native CPU kernel in each instruction set: as wide as it says, and right."""
 
 import os
 import re
