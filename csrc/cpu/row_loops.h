@@ -47,7 +47,7 @@ struct RowLoops {
   // `kept`: null, or room for each u in the type of the arithmetic, so that an update a moment
   // later needs no second square root and division. `behind`: null, or an earlier block with as
   // many columns and at least as many rows, which is updated in the same sweep: it is still in
-  // cache, and the memory goes on working meanwhile.
+  // cache, and the memory goes on working meanwhile. Its `kept` may be this block's.
   void (*accumulate)(const Block& block, const ScalarPair&, Accumulate, RowUpdate<double> now,
                      RowSums<double>* sums, void* kept, const Behind* behind);
   // Updates a block as accumulate() does with one that is behind.

@@ -43,13 +43,13 @@ struct Loops {
   }
 
   // Whole vectors, or (kTail) the last `count` elements of a run.
-  template <bool kTail>
-  static ADAMP_FN Lanes get(const Storage* from, int64_t count) {
+  template <bool kTail, class T>
+  static ADAMP_FN Lanes get(const T* from, int64_t count) {
     if constexpr (kTail) return load_tail(from, count);
     return load(from);
   }
-  template <bool kTail>
-  static ADAMP_FN void put(Storage* to, Lanes x, int64_t count) {
+  template <bool kTail, class T>
+  static ADAMP_FN void put(T* to, Lanes x, int64_t count) {
     if constexpr (kTail) {
       store_tail(to, x, count);
     } else {
@@ -81,24 +81,26 @@ struct Loops {
     if constexpr (kAdam) __builtin_prefetch(at.v + i, 1, kCache);
   }
 
-  // All loads before the first store: a processor takes a load for one that has to wait where both
-  // lie alike in their pages, as large arrays do.
-  template <bool kSums, bool kUpdate, bool kKeep, bool kBehind, bool kTail>
-  static ADAMP_FN void accumulate_lanes(const Pointers& at, int64_t i, int64_t count,
-                                        const Scalars<S>& h, S shrink, LaneSums& sums,
-                                        [[maybe_unused]] S* kept) {
-    if constexpr (!kTail) {
-      if constexpr (kBehind) prefetch<kSecondCache>(at, i + kFar);
-      prefetch<kFirstCache>(at, i + kNear);
-    }
+  struct Inputs {
+    Lanes p, g, m, v;
+  };
+  template <bool kTail>
+  static ADAMP_FN Inputs read(const Pointers& at, int64_t i, int64_t count) {
     const Lanes p = get<kTail>(at.p + i, count);
-    const Lanes g = get<kTail>(at.g + i, count) * h.sign;
-    Lanes m = get<kTail>(at.m + i, count);
     Lanes v = p;
     if constexpr (kAdam) v = get<kTail>(at.v + i, count);
-    m = stored<kTail>(at.m + i, moving_average(m, g, h.decay1, h.gain1), count);
+    return {p, get<kTail>(at.g + i, count), get<kTail>(at.m + i, count), v};
+  }
+
+  template <bool kSums, bool kUpdate, bool kKeep, bool kTail>
+  static ADAMP_FN void accumulate_lanes(const Pointers& at, int64_t i, int64_t count,
+                                        const Inputs& in, const Scalars<S>& h, S shrink,
+                                        LaneSums& sums, [[maybe_unused]] S* kept) {
+    const Lanes p = in.p, g = in.g * h.sign;
+    const Lanes m = stored<kTail>(at.m + i, moving_average(in.m, g, h.decay1, h.gain1), count);
+    Lanes v = p;
     if constexpr (kAdam) {
-      v = stored<kTail>(at.v + i, moving_average(v, g * g, h.decay2, h.gain2), count);
+      v = stored<kTail>(at.v + i, moving_average(in.v, g * g, h.decay2, h.gain2), count);
     }
     Lanes u = perturb(m, v, g, h);
     if constexpr (kTail) u = keep_first(u, count);  // eps = 0 makes 0/0 of the lanes beyond the end
@@ -108,7 +110,7 @@ struct Loops {
       sums.pg += p * g;
       sums.pu += p * u;
     }
-    if constexpr (kKeep) put_kept<kTail>(kept + i, u, count);
+    if constexpr (kKeep) put<kTail>(kept + i, u, count);
     if constexpr (kUpdate) put<kTail>(at.p + i, apply_update(p, u, shrink, h.step_size), count);
   }
 
@@ -124,31 +126,27 @@ struct Loops {
             static_cast<const S*>(behind.kept)};
   }
 
+  struct LaterInputs {
+    Lanes p, u;
+  };
   template <bool kTail>
-  static ADAMP_FN void put_kept(S* to, Lanes u, int64_t count) {
-    if constexpr (kTail) {
-      store_tail(to, u, count);
+  static ADAMP_FN LaterInputs read(const Later& at, int64_t i, int64_t count) {
+    const Lanes p = get<kTail>(at.p + i, count);
+    if constexpr (kKeeps) {
+      return {p, get<kTail>(at.kept + i, count)};
     } else {
-      store(to, u);
+      return {p, get<kTail>(at.m + i, count)};
     }
   }
 
   template <bool kTail>
-  static ADAMP_FN void update_lanes(const Later& at, int64_t i, int64_t count, const Scalars<S>& h,
-                                    RowUpdate<S> update, bool buffer) {
-    const Lanes p = get<kTail>(at.p + i, count);
-    Lanes u;
-    if constexpr (!kKeeps) {
-      u = get<kTail>(at.m + i, count);
-    } else if constexpr (kTail) {
-      u = load_tail(at.kept + i, count);
-    } else {
-      u = load(at.kept + i);
-    }
+  static ADAMP_FN void update_lanes(const Later& at, int64_t i, int64_t count,
+                                    const LaterInputs& in, const Scalars<S>& h, RowUpdate<S> update,
+                                    bool buffer) {
     if constexpr (kMayProjectBuffer) {
-      if (buffer) put<kTail>(at.m + i, u - update.radial * p, count);
+      if (buffer) put<kTail>(at.m + i, in.u - update.radial * in.p, count);
     }
-    put<kTail>(at.p + i, apply_update(p, u, update.shrink, h.step_size), count);
+    put<kTail>(at.p + i, apply_update(in.p, in.u, update.shrink, h.step_size), count);
   }
 
   static ADAMP_FN RowUpdate<S> narrowed(const RowUpdate<double>& update) {
@@ -156,7 +154,8 @@ struct Loops {
   }
 
   // One row, from element i of the block; kBehind: and the row at the same place of the block
-  // behind.
+  // behind. All loads of a turn come before its first store: a load from where a store has just
+  // been, but for whole pages, is taken to wait for it, and large arrays lie alike in their pages.
   template <bool kSums, bool kUpdate, bool kKeep, bool kBehind>
   static ADAMP_FN LaneSums accumulate_row(const Pointers& at, int64_t i, int64_t cols,
                                           const Scalars<S>& h, S shrink, S* kept,
@@ -165,12 +164,21 @@ struct Loops {
     const int64_t end = i + cols;
     LaneSums sums = {};
     for (; i + kLanes <= end; i += kLanes) {
-      accumulate_lanes<kSums, kUpdate, kKeep, kBehind, false>(at, i, kLanes, h, shrink, sums, kept);
-      if constexpr (kBehind) update_lanes<false>(behind, i, kLanes, h, update, buffer);
+      if constexpr (kBehind) prefetch<kSecondCache>(at, i + kFar);
+      prefetch<kFirstCache>(at, i + kNear);
+      LaterInputs old;
+      if constexpr (kBehind) old = read<false>(behind, i, kLanes);
+      const Inputs in = read<false>(at, i, kLanes);
+      if constexpr (kBehind) update_lanes<false>(behind, i, kLanes, old, h, update, buffer);
+      accumulate_lanes<kSums, kUpdate, kKeep, false>(at, i, kLanes, in, h, shrink, sums, kept);
     }
     if (i < end) {
-      accumulate_lanes<kSums, kUpdate, kKeep, kBehind, true>(at, i, end - i, h, shrink, sums, kept);
-      if constexpr (kBehind) update_lanes<true>(behind, i, end - i, h, update, buffer);
+      const int64_t count = end - i;
+      if constexpr (kBehind) {
+        update_lanes<true>(behind, i, count, read<true>(behind, i, count), h, update, buffer);
+      }
+      accumulate_lanes<kSums, kUpdate, kKeep, true>(at, i, count, read<true>(at, i, count), h,
+                                                    shrink, sums, kept);
     }
     return sums;
   }
@@ -179,8 +187,12 @@ struct Loops {
                          RowUpdate<S> update) {
     const bool buffer = kMayProjectBuffer && h.project_buffer;
     const int64_t end = i + cols;
-    for (; i + kLanes <= end; i += kLanes) update_lanes<false>(at, i, kLanes, h, update, buffer);
-    if (i < end) update_lanes<true>(at, i, end - i, h, update, buffer);
+    for (; i + kLanes <= end; i += kLanes) {
+      update_lanes<false>(at, i, kLanes, read<false>(at, i, kLanes), h, update, buffer);
+    }
+    if (i < end) {
+      update_lanes<true>(at, i, end - i, read<true>(at, i, end - i), h, update, buffer);
+    }
   }
 
   template <bool kSums, bool kUpdate, bool kKeep>

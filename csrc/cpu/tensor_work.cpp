@@ -18,8 +18,8 @@ int64_t item_size_of(const TensorInfo& info) {
   return std::clamp(info.rows * info.cols / kItemsOfLargeTensor, kSmallItem, kLargeItem);
 }
 
-// A thread's own room, kept between steps: for each u of rows that are updated a moment later (two
-// blocks by turns), for their sums, and for what they still have to get.
+// A thread's own room, kept between steps: for each u of rows that are updated a moment later, for
+// their sums, and for what they still have to get (of two blocks by turns).
 struct TensorWork::Scratch {
   std::vector<double> kept;  // as bytes; float64 is the largest
   std::vector<RowSums<double>> sums;
@@ -36,7 +36,7 @@ struct TensorWork::Scratch {
     };
     at_least(sums, n_rows);
     at_least(rows, n_blocks * n_rows);
-    at_least(kept, n_blocks * (dtype == DType::kFloat64 ? elements : (elements + 1) / 2));
+    at_least(kept, dtype == DType::kFloat64 ? elements : (elements + 1) / 2);
   }
 };
 
@@ -137,7 +137,8 @@ void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
     const Block block =
         block_of(row, std::min(rows_each, item.row_end - row), item.col_begin, cols);
     Behind::Row* const rows = scratch.rows.data() + turn * scratch.rows.size() / 2;
-    void* const kept = keeps ? scratch.kept.data() + turn * (scratch.kept.size() / 2) : nullptr;
+    // The sweep reads each old u before it writes the new one in its place.
+    void* const kept = keeps ? scratch.kept.data() : nullptr;
     loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
                       behind.rows == nullptr ? nullptr : &behind);
     judge(block, row, scratch.sums.data(), slot, rows);
