@@ -4,6 +4,7 @@
 // finished by all threads. What is done to a tensor is in tensor_work.h.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -12,6 +13,8 @@
 
 namespace adamp {
 namespace {
+
+constexpr std::chrono::microseconds kLookOut(20);
 
 class CpuExecutor : public Executor {
  public:
@@ -93,11 +96,22 @@ class CpuExecutor : public Executor {
         for (int64_t i = batches_[batch]; i < batches_[batch + 1]; ++i) accumulate(items_[i]);
         continue;
       }
-      // Sleep only for work that is sure to come; any other is left to the thread that finds it.
+      // Wait only for work that is sure to come; any other is left to the thread that finds it.
+      if (look_out()) continue;
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return !to_finish_.empty() || surely_unfinished_ == 0; });
       if (to_finish_.empty()) return;
     }
+  }
+
+  // Looks out for work to finish for as long as a sleeper takes to wake; true if there is some.
+  bool look_out() const {
+    const auto end = std::chrono::steady_clock::now() + kLookOut;
+    while (surely_unfinished_.load(std::memory_order_relaxed) > 0) {
+      if (n_to_finish_.load(std::memory_order_relaxed) > 0) return true;
+      if (std::chrono::steady_clock::now() > end) return false;
+    }
+    return false;
   }
 
   void accumulate(const Item& item) {
@@ -154,7 +168,8 @@ class CpuExecutor : public Executor {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<TensorItems> to_finish_;  // guarded by mutex_
-  int64_t surely_unfinished_ = 0;       // guarded by mutex_ while threads run
+  // Written under mutex_ while threads run.
+  std::atomic<int64_t> surely_unfinished_{0};
 };
 
 }  // namespace
