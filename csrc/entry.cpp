@@ -65,11 +65,25 @@ const void* address_of(const at::Tensor& tensor) {
   return storage + impl->storage_offset() * static_cast<int64_t>(impl->itemsize());
 }
 
+Whereabouts Whereabouts::of(const at::Tensor& tensor) {
+  const c10::TensorImpl* const impl = tensor.unsafeGetTensorImpl();
+  return {impl, impl->unsafe_storage().unsafeGetStorageImpl()};
+}
+
+void Whereabouts::ask_for() const {
+  constexpr size_t kLine = 64;
+  for (size_t i = 0; i < sizeof(c10::TensorImpl); i += kLine) {
+    __builtin_prefetch(static_cast<const char*>(tensor) + i);
+  }
+  __builtin_prefetch(storage);
+}
+
 Watched::Watched(PyObject* object, PyObject* key)
     : key(key),
       object(py::reinterpret_borrow<py::object>(object)),
       tensor(THPVariable_Unpack(object)),
-      data(address_of(tensor)) {}
+      data(address_of(tensor)),
+      lies(Whereabouts::of(tensor)) {}
 
 Entry::Entry(Method method, const py::handle& slot)
     : param(slot.attr("param").ptr()),
@@ -111,6 +125,15 @@ TensorInfo Entry::info() const {
   return info;
 }
 
+void Entry::ask_for() const {
+  for (const Watched* watched : {&param, &moment1, &moment2, &step, &view}) {
+    if (watched->object) watched->lies.ask_for();
+  }
+  if (last_grad_.tensor != nullptr) last_grad_.ask_for();
+  __builtin_prefetch(step.data);
+  __builtin_prefetch(state.ptr());
+}
+
 bool Entry::refresh() {
   const at::Tensor& now = param.tensor;
   const size_t dim = sizes_and_strides_.size() / 2;
@@ -124,6 +147,7 @@ bool Entry::refresh() {
   // A count below 0, or none, was written into it: of that too the checks will tell.
   if (given.defined() && step.object && !(count() >= 0)) return false;
   grad = given;
+  if (given.defined()) last_grad_ = Whereabouts::of(given);
   const bool has_work = given.defined() && now.numel() > 0;
   grad_address = has_work ? address_of(given) : nullptr;
   // Without memory, which the checks of a new plan will say.

@@ -11,12 +11,22 @@ namespace adamp {
 // Where a tensor's data is: what data_ptr() says, without its calls.
 const void* address_of(const at::Tensor& tensor);
 
+// Where a tensor's fields and its storage's lie. Asking for them reads nothing: the tensor may be
+// gone.
+struct Whereabouts {
+  const void *tensor = nullptr, *storage = nullptr;
+
+  static Whereabouts of(const at::Tensor& tensor);
+  void ask_for() const;
+};
+
 // A Python tensor that the plan relies on, and where its data was when the plan was made.
 struct Watched {
   PyObject* key = nullptr;  // in the state's dictionary
   pybind11::object object;  // null: there is none
   at::Tensor tensor;
   const void* data = nullptr;
+  Whereabouts lies;
 
   Watched() = default;
   explicit Watched(PyObject* object, PyObject* key = nullptr);
@@ -28,6 +38,9 @@ struct Entry {
   // `slot`: an adamp_fused._backend.Slot.
   Entry(Method method, const pybind11::handle& slot);
 
+  // Asks for what refresh() looks at to be in cache. Measured with 1,000 tensors after a step of
+  // another optimizer: two entries ahead, 1,130 to 970 us; one, four or eight ahead, a little less.
+  void ask_for() const;
   // Takes this step's gradient; false where the plan must be made anew.
   bool refresh();
   // Advances the step count, notes that everything else will be written, and returns the count (0:
@@ -47,6 +60,7 @@ struct Entry {
   double count() const;  // what `step` holds
 
   std::vector<int64_t> sizes_and_strides_;
+  Whereabouts last_grad_;
 };
 
 }  // namespace adamp

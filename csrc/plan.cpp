@@ -108,6 +108,8 @@ bool Plan::read_options(const py::list& groups) {
 }
 
 bool Plan::refresh_entries(const py::list& groups) {
+  constexpr int64_t kAhead = 2;
+  const int64_t n_entries = static_cast<int64_t>(entries_.size());
   for (size_t i = 0; i < listed_.size(); ++i) {
     PyObject* params = PyDict_GetItem(PyList_GET_ITEM(groups.ptr(), i), names().params);
     const std::vector<Listed>& listed = listed_[i];
@@ -118,8 +120,9 @@ bool Plan::refresh_entries(const py::list& groups) {
     for (size_t j = 0; j < listed.size(); ++j) {
       PyObject* object = PyList_GET_ITEM(params, j);
       if (object != listed[j].param) return false;
-      if (listed[j].entry >= 0) {
-        if (!entries_[listed[j].entry].refresh()) return false;
+      if (const int64_t entry = listed[j].entry; entry >= 0) {
+        if (entry + kAhead < n_entries) entries_[entry + kAhead].ask_for();
+        if (!entries_[entry].refresh()) return false;
         continue;
       }
       // Of another device, or without a gradient until now.
