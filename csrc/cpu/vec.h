@@ -89,41 +89,71 @@ ADAMP_FN DoubleLanes load(const double* from) {
 }
 ADAMP_FN void store(double* to, DoubleLanes x) { std::memcpy(to, &x, sizeof x); }
 
-ADAMP_FN FloatLanes load(const BFloat16* from) {
-  UInt16Lanes bits;
-  std::memcpy(&bits, from, sizeof bits);
+ADAMP_FN FloatLanes widened(UInt16Lanes bits, BFloat16) {
+#if ADAMP_VECTOR_BYTES == 64
+  return (FloatLanes)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)bits), 16);
+#elif ADAMP_VECTOR_BYTES == 32
+  return (FloatLanes)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)bits), 16);
+#else
   return (FloatLanes)(__builtin_convertvector(bits, UInt32Lanes) << 16);
+#endif
 }
-ADAMP_FN void store(BFloat16* to, FloatLanes x) {
-  const UInt32Lanes bits = (UInt32Lanes)x;
-  const UInt32Lanes rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const UInt32Lanes quiet_nan = (bits >> 16) | 0x40u;
-  const UInt32Lanes is_nan = (UInt32Lanes)((bits & 0x7fffffffu) > 0x7f800000u);
-  const UInt16Lanes out =
-      __builtin_convertvector((is_nan & quiet_nan) | (~is_nan & rounded), UInt16Lanes);
-  std::memcpy(to, &out, sizeof out);
+// To nearest, ties to even; a NaN stays one. Not the processor's own conversion, which takes what
+// is below the normal numbers for zero.
+ADAMP_FN UInt16Lanes narrowed(FloatLanes x, BFloat16) {
+  const UInt32Lanes bits = (UInt32Lanes)x, quiet_nan = bits | 0x400000u;
+  const UInt32Lanes rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+#if ADAMP_VECTOR_BYTES == 64
+  const __mmask16 is_nan = _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_UNORD_Q);
+  const __m512i all = _mm512_mask_mov_epi32((__m512i)rounded, is_nan, (__m512i)quiet_nan);
+  return (UInt16Lanes)_mm512_cvtepi32_epi16(_mm512_srli_epi32(all, 16));
+#elif ADAMP_VECTOR_BYTES == 32
+  const __m256 is_nan = _mm256_cmp_ps((__m256)x, (__m256)x, _CMP_UNORD_Q);
+  const __m256 all = _mm256_blendv_ps((__m256)rounded, (__m256)quiet_nan, is_nan);
+  const __m256i high = _mm256_srli_epi32((__m256i)all, 16);
+  // Packs within each half of 16 bytes.
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), 0x08);
+  return (UInt16Lanes)_mm256_castsi256_si128(packed);
+#else
+  const UInt32Lanes is_nan = (UInt32Lanes)(x != x);
+  return __builtin_convertvector(((is_nan & quiet_nan) | (~is_nan & rounded)) >> 16, UInt16Lanes);
+#endif
 }
 
-ADAMP_FN FloatLanes load(const Float16* from) {
+ADAMP_FN FloatLanes widened(UInt16Lanes bits, Float16) {
 #if ADAMP_VECTOR_BYTES == 64
-  return (FloatLanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
+  return (FloatLanes)_mm512_cvtph_ps((__m256i)bits);
 #elif ADAMP_VECTOR_BYTES == 32
-  return (FloatLanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
+  return (FloatLanes)_mm256_cvtph_ps((__m128i)bits);
 #else
   FloatLanes x;
-  for (int lane = 0; lane < kFloatLanes; ++lane) x[lane] = float16_to_float(from[lane].bits);
+  for (int lane = 0; lane < kFloatLanes; ++lane) x[lane] = float16_to_float(bits[lane]);
   return x;
 #endif
 }
-ADAMP_FN void store(Float16* to, FloatLanes x) {
+ADAMP_FN UInt16Lanes narrowed(FloatLanes x, Float16) {
 #if ADAMP_VECTOR_BYTES == 64
-  _mm256_storeu_si256((__m256i*)to,
-                      _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  return (UInt16Lanes)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif ADAMP_VECTOR_BYTES == 32
-  _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
+  return (UInt16Lanes)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT);
 #else
-  for (int lane = 0; lane < kFloatLanes; ++lane) to[lane].bits = float_to_float16(x[lane]);
+  UInt16Lanes bits;
+  for (int lane = 0; lane < kFloatLanes; ++lane) bits[lane] = float_to_float16(x[lane]);
+  return bits;
 #endif
+}
+
+// Of either 16-bit type.
+template <class Half>
+ADAMP_FN FloatLanes load(const Half* from) {
+  UInt16Lanes bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return widened(bits, Half());
+}
+template <class Half>
+ADAMP_FN void store(Half* to, FloatLanes x) {
+  const UInt16Lanes bits = narrowed(x, Half());
+  std::memcpy(to, &bits, sizeof bits);
 }
 
 // The last elements of a run: as many lanes as there are, the others zero.
@@ -146,6 +176,24 @@ ADAMP_FN FloatLanes load_tail(const float* from, int64_t count) {
 }
 ADAMP_FN void store_tail(float* to, FloatLanes x, int64_t count) {
   _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)x);
+}
+ADAMP_FN UInt16Lanes first_bits(const void* from, int64_t count) {
+  return (UInt16Lanes)_mm256_maskz_loadu_epi16(first_lanes(count), from);
+}
+ADAMP_FN void store_first_bits(void* to, UInt16Lanes bits, int64_t count) {
+  _mm256_mask_storeu_epi16(to, first_lanes(count), (__m256i)bits);
+}
+ADAMP_FN FloatLanes load_tail(const BFloat16* from, int64_t count) {
+  return widened(first_bits(from, count), BFloat16());
+}
+ADAMP_FN FloatLanes load_tail(const Float16* from, int64_t count) {
+  return widened(first_bits(from, count), Float16());
+}
+ADAMP_FN void store_tail(BFloat16* to, FloatLanes x, int64_t count) {
+  store_first_bits(to, narrowed(x, BFloat16()), count);
+}
+ADAMP_FN void store_tail(Float16* to, FloatLanes x, int64_t count) {
+  store_first_bits(to, narrowed(x, Float16()), count);
 }
 #elif ADAMP_VECTOR_BYTES == 32
 ADAMP_FN __m256i first_lanes(int64_t count) {
