@@ -128,9 +128,11 @@ int main(int argc, char** argv) {
     const int* outcomes = explored->world.outcomes;
     launches += explored->launches;
     std::printf(
-        "%-20s %5d schedules %6.2f s  outcomes: none %d, channel %d, layer %d, changed %d\n",
+        "%-20s %5d schedules %6.2f s  outcomes: none %d, channel %d, layer %d, changed %d  bits "
+        "%016llx\n",
         explored->c.name.c_str(), explored->launches, explored->seconds, outcomes[0], outcomes[1],
-        outcomes[2], explored->world.changes);
+        outcomes[2], explored->world.changes,
+        static_cast<unsigned long long>(explored->world.digest()));
   }
   std::printf("%d schedules, equal bits\n", launches);
   return 0;

@@ -31,7 +31,7 @@ void store(void* at, const void* from, size_t size, races::Access access, const 
 }  // namespace
 
 uint64_t wide_accesses = 0;
-uint64_t bytes_asked_for = 0;
+uint64_t bytes_asked_for = 0, bytes_in_excess = 0;
 
 uint32_t atomic_add(uint32_t* at, uint32_t value, Order order) {
   before_atomic(true);

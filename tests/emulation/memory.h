@@ -20,8 +20,9 @@ void atomic_store(uint32_t* at, uint32_t value, Order order);
 
 // Reads and writes of 16 bytes of global memory so far.
 extern uint64_t wide_accesses;
-// Bytes that were asked for ahead of their use, so far.
-extern uint64_t bytes_asked_for;
+// Bytes that were asked for ahead of their use, so far; and how many of them may have been added to
+// come to whole units.
+extern uint64_t bytes_asked_for, bytes_in_excess;
 
 // Copies `size` bytes. A Fault unless `at` is a multiple of `size`.
 void read_memory(void* to, const void* at, size_t size);

@@ -239,6 +239,15 @@ std::string World::compare() const {
   return "";
 }
 
+// Fowler, Noll and Vo's, 64 bits.
+uint64_t World::digest() const {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const Tensor& t : tensors_) {
+    for (const unsigned char byte : t.end) hash = (hash ^ byte) * 0x100000001b3;
+  }
+  return hash;
+}
+
 Values World::read(const Tensor& t, int step) {
   Values x;
   for (int64_t i = 0; i < t.p.count(); ++i) {

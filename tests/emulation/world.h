@@ -26,6 +26,9 @@ class World {
   // What is not equal, bit by bit, to what the first run came to, or "".
   std::string compare() const;
 
+  // A number that follows from every bit of it.
+  uint64_t digest() const;
+
   // Tensor-steps of each outcome, and those whose outcome was not the last one.
   int outcomes[3] = {}, changes = 0;
 
