@@ -107,13 +107,16 @@ def sanitizer(setup: Setup, tool: str, share: float) -> Stage:
 
 
 def tests(setup: Setup, name: str, which: str, share: float) -> Stage:
-    """The test suite on the device, without the emulation: that is long work for the CPU alone."""
+    """The test suite on the device, without what is long work for the CPU alone."""
     workers = max(1, min(12, setup.cores - 2))
     command = [
         *(setup.python, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider"),
         *("-n", str(workers), "--dist", "worksteal"),
         # Compiling for other devices, and the kernels on the CPU, need no GPU.
-        *("--ignore-glob=*/test_emulation_*", "--ignore-glob=*/test_triton_ahead*"),
+        *(
+            f"--ignore-glob=*/test_{name}*"
+            for name in ("emulation_", "ptx", "triton_ahead", "instruction_sets")
+        ),
         *("-k", f"not emulated and {which}"),
         # A kernel that hangs costs its own test, not the rest.
         *("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"),
