@@ -17,9 +17,10 @@ import pytest
 from emulation import build as emulated
 from ptx import build
 from ptx.faults import FAULTS, Fault
+from real_build.build import nvcc_path
 
 pytestmark = [
-    pytest.mark.skipif(build.nvcc() is None, reason="no nvcc, whose output is tested here"),
+    pytest.mark.skipif(not nvcc_path().exists(), reason="no nvcc, whose output is tested here"),
     pytest.mark.skipif(
         shutil.which(emulated.compiler()) is None, reason=f"no C++ compiler ({emulated.compiler()})"
     ),

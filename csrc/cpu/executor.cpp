@@ -14,6 +14,8 @@
 namespace adamp {
 namespace {
 
+// How long a thread looks out for a decision before it sleeps, which takes longer to wake from than
+// most decisions take: 512^2 by layer on two threads, 127 to 107 us (EPYC).
 constexpr std::chrono::microseconds kLookOut(20);
 
 class CpuExecutor : public Executor {
@@ -45,11 +47,12 @@ class CpuExecutor : public Executor {
       const Hyper& h = inputs.hypers[i];
       scalars_[i] = {make_scalars<float>(h, h.lr), make_scalars<double>(h, h.lr)};
     }
-    surely_unfinished_ = 0;
+    int64_t surely_unfinished = 0;
     for (size_t t = 0; t < tensors_.size(); ++t) {
       tensors_[t].begin(inputs.grads[t], scalars_[inputs.hyper_indices[t]]);
-      surely_unfinished_ += tensors_[t].surely_unfinished();
+      surely_unfinished += tensors_[t].surely_unfinished();
     }
+    surely_unfinished_ = surely_unfinished;
     next_batch_ = 0;
     const int64_t threads = std::clamp<int64_t>(elements_ / kSmallItem, 1, inputs.threads);
     if (threads == 1) {
@@ -104,7 +107,7 @@ class CpuExecutor : public Executor {
     }
   }
 
-  // Looks out for work to finish for as long as a sleeper takes to wake; true if there is some.
+  // Looks out for work to finish, as long as some is sure to come; true if it has.
   bool look_out() const {
     const auto end = std::chrono::steady_clock::now() + kLookOut;
     while (surely_unfinished_.load(std::memory_order_relaxed) > 0) {
@@ -168,7 +171,7 @@ class CpuExecutor : public Executor {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<TensorItems> to_finish_;  // guarded by mutex_
-  // Written under mutex_ while threads run.
+  // Written under mutex_ while threads run, and looked at without it.
   std::atomic<int64_t> surely_unfinished_{0};
 };
 

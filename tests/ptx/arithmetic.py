@@ -161,7 +161,7 @@ def _move(o: Operands, i: Instruction) -> str:
 def _convert(o: Operands, i: Instruction) -> str:
     *modifiers, to_type, from_type = i.opcode[1:]
     to, source = i.operands
-    rounding = [m for m in modifiers if m in ("rn", "rz", "rzi", "rni")]
+    rounding = [m for m in modifiers if m in ("rn", "rzi")]
     if len(rounding) != len(modifiers):
         raise Unknown(i, f"modifiers {modifiers}")
     kind = (to_type, from_type, *rounding)
@@ -178,10 +178,9 @@ def _convert(o: Operands, i: Instruction) -> str:
     if {to_type, from_type} & {"f16", "bf16"}:
         raise Unknown(i, "a conversion of 16-bit types")
     if from_float and not to_float:
-        if rounding not in (["rzi"], ["rni"]):
+        if rounding != ["rzi"]:
             raise Unknown(i, "a rounding")
-        call = "truncate" if rounding == ["rzi"] else "to_nearest"
-        return o.write(to, f"{call}<{value_type(to_type)}>({value})")
+        return o.write(to, f"truncate<{value_type(to_type)}>({value})")
     if to_float:
         exact = from_type == "f32" and to_type == "f64"
         if rounding != ([] if exact else ["rn"]):

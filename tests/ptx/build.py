@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 from emulation import build as emulated
 from ptx.translate import entries
+from real_build.build import find_nvcc
 
 ROOT = emulated.ROOT
 SOURCE = "csrc/cuda/runtime.cu"
 LAUNCH = "tests/ptx/kernel_translated.cpp"
-# As setup.py has them for nvcc.
-FLAGS = ("-O3", "--expt-relaxed-constexpr", "-fmad=false", "-std=c++17")
+# What the package is built with.
+FLAGS = ast.literal_eval(
+    re.findall(r'flags\["nvcc"\] = (\[.*\])', (ROOT / "setup.py").read_text())[0]
+)
 NAME = re.compile(r"step_kernelILNS_6MethodE(\d)ELNS_7TypeSetE(\d)E")
-
-
-def nvcc() -> Path | None:
-    """The CUDA compiler, if there is one."""
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    for found in (shutil.which("nvcc"), Path(home) / "bin" / "nvcc"):
-        if found and Path(found).exists():
-            return Path(found)
-    return None
 
 
 def listing(arch: str) -> str:
     """What nvcc makes of the kernels for a compute capability, such as ``90``."""
-    compiler = nvcc()
-    assert compiler is not None
+    compiler = find_nvcc()
     files = sorted((ROOT / "csrc").rglob("*.[hc]*"))
     key = hashlib.sha256(b"\0".join([*(f.read_bytes() for f in files), str(FLAGS).encode()]))
     key.update(subprocess.run([compiler, "--version"], capture_output=True).stdout)
@@ -40,7 +33,7 @@ def listing(arch: str) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
-        command = [compiler, *FLAGS, "-ptx", f"-arch=compute_{arch}", ROOT / SOURCE]
+        command = [compiler, *FLAGS, "-std=c++17", "-ptx", f"-arch=compute_{arch}", ROOT / SOURCE]
         done = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")

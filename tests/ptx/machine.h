@@ -114,25 +114,17 @@ bool is_num(T a, T b) {
 // ---- conversions and bits
 // ---------------------------------------------------------------------------
 
-// Out of range: the nearest value that there is; a NaN: zero.
-template <class To, class From>
-To limited(From rounded) {
-  if (std::isnan(rounded)) return To(0);
-  if (rounded <= static_cast<From>(std::numeric_limits<To>::min())) {
-    return std::numeric_limits<To>::min();
-  }
-  if (rounded >= static_cast<From>(std::numeric_limits<To>::max())) {
-    return std::numeric_limits<To>::max();
-  }
-  return static_cast<To>(rounded);
-}
+// Towards zero; out of range: the nearest value that there is; a NaN: zero.
 template <class To, class From>
 To truncate(From value) {
-  return limited<To>(std::trunc(value));
-}
-template <class To, class From>
-To to_nearest(From value) {
-  return limited<To>(std::nearbyint(value));
+  if (std::isnan(value)) return To(0);
+  if (value <= static_cast<From>(std::numeric_limits<To>::min())) {
+    return std::numeric_limits<To>::min();
+  }
+  if (value >= static_cast<From>(std::numeric_limits<To>::max())) {
+    return std::numeric_limits<To>::max();
+  }
+  return static_cast<To>(value);
 }
 
 inline float half_to_float(uint16_t bits) { return adamp::float16_to_float(bits); }
@@ -174,6 +166,7 @@ T insert_field(T a, T b, uint32_t first, uint32_t count) {
   const T mask = shift_left(ones, first);
   return (shift_left(a, first) & mask) | (b & ~mask);
 }
+
 // ---- memory
 // -----------------------------------------------------------------------------------------
 

@@ -44,11 +44,16 @@ def output_of(*command: str | Path, **options: object) -> str:
     return str(done.stdout)
 
 
-def find_nvcc() -> Path:
-    """The CUDA compiler, where torch's build tools would find it too."""
+def nvcc_path() -> Path:
+    """Where torch's build tools would find the CUDA compiler; it need not be there."""
     home = os.environ.get("CUDA_HOME")
     on_path = None if home else shutil.which("nvcc")
-    nvcc = Path(on_path) if on_path else Path(home or "/usr/local/cuda") / "bin" / "nvcc"
+    return Path(on_path) if on_path else Path(home or "/usr/local/cuda") / "bin" / "nvcc"
+
+
+def find_nvcc() -> Path:
+    """The CUDA compiler, or the end with what to install."""
+    nvcc = nvcc_path()
     if not nvcc.exists():
         sys.exit(
             f"no CUDA compiler ({nvcc} does not exist): install the CUDA toolkit 13.0, which "
