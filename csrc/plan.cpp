@@ -17,8 +17,8 @@ namespace py = pybind11;
 namespace adamp {
 namespace {
 
-void run_on_team(int64_t threads, const std::function<void()>& body) {
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) { body(); });
+void run_on_team(int64_t threads, const std::function<void(int64_t)>& body) {
+  at::parallel_for(0, threads, 1, [&](int64_t thread, int64_t) { body(thread); });
 }
 
 void* current_stream(at::Device device) {

@@ -57,8 +57,9 @@ struct Executor {
   virtual void run(const StepInputs& inputs) = 0;
 };
 
-// Runs `body` once on each of `threads` threads and waits for all of them.
-using Team = std::function<void(int64_t threads, const std::function<void()>& body)>;
+// Calls body(k) for each k below `threads`, each on a thread of its own, or fewer of them where
+// there are not as many threads, and waits for all.
+using Team = std::function<void(int64_t threads, const std::function<void(int64_t thread)>& body)>;
 std::unique_ptr<Executor> make_cpu_executor(Method method, std::vector<TensorInfo> tensors,
                                             Team team);
 
