@@ -22,6 +22,9 @@ DEFAULT_ARCHS = "8.0 9.0 10.0 12.0+PTX"
 
 CPP_FLAGS = [
     "-O3",
+    # Every product rounded: the compiler fused another one where u is computed again than where it
+    # was first, and then bits hang on whether there was room to keep it.
+    "-ffp-contract=off",
     "-fno-math-errno",
     "-fopenmp",
     "-fvisibility=hidden",
@@ -96,8 +99,7 @@ def extension(cuda: bool) -> dict[str, object]:
         archs = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHS)
         macros += [("ADAMP_FUSED_WITH_CUDA", None), ("ADAMP_FUSED_CUDA_ARCHS", f'"{archs}"')]
         sources += ["csrc/cuda/executor.cpp", "csrc/cuda/runtime.cu"]
-        # Every product rounded: nvcc fused another one in wide accesses than in single ones, and
-        # then bits hang on where a gradient lies.
+        # As above; nvcc fused another product in wide accesses than in single ones.
         flags["nvcc"] = ["-O3", "--expt-relaxed-constexpr", "-fmad=false"]
         kind = cpp_extension.CUDAExtension
     module = kind(

@@ -20,6 +20,10 @@ namespace {
 // most decisions take: 512^2 by layer on two threads, SGDP 46 to 35 us, AdamP 83 to 78 (EPYC).
 constexpr std::chrono::microseconds kLookOut(20);
 
+// Room for the u of tensors that wait to be decided, in all: as much as stays in cache. Beyond, to
+// compute u again is as fast as to read it.
+constexpr int64_t kBytesOfU = 2 << 20;
+
 class CpuExecutor : public Executor {
  public:
   CpuExecutor(Method method, const std::vector<TensorInfo>& infos, Team team)
@@ -49,10 +53,17 @@ class CpuExecutor : public Executor {
       const Hyper& h = inputs.hypers[i];
       scalars_[i] = {make_scalars<float>(h, h.lr), make_scalars<double>(h, h.lr)};
     }
-    int64_t surely_unfinished = 0;
+    int64_t surely_unfinished = 0, bytes_of_u = 0;
     for (size_t t = 0; t < tensors_.size(); ++t) {
-      tensors_[t].begin(inputs.grads[t], scalars_[inputs.hyper_indices[t]]);
-      surely_unfinished += tensors_[t].surely_unfinished();
+      TensorWork& tensor = tensors_[t];
+      tensor.begin(inputs.grads[t], scalars_[inputs.hyper_indices[t]]);
+      if (!tensor.surely_unfinished()) continue;
+      ++surely_unfinished;
+      const int64_t bytes = tensor.bytes_of_u();
+      if (bytes == 0 || bytes_of_u + bytes > kBytesOfU) continue;
+      if (kept_.empty()) kept_.resize(kBytesOfU / sizeof(double));
+      tensor.keep_u_in(reinterpret_cast<char*>(kept_.data()) + bytes_of_u);
+      bytes_of_u += bytes;
     }
     surely_unfinished_ = surely_unfinished;
     const int64_t threads =
@@ -183,6 +194,7 @@ class CpuExecutor : public Executor {
   std::vector<TensorWork::Slot> slots_;
   std::vector<TensorWork::RowRecord> records_;
   std::vector<ScalarPair> scalars_;
+  std::vector<double> kept_;  // as bytes; empty until a tensor needs it
   Team team_;
 
   std::atomic<int64_t> n_to_finish_{0};

@@ -12,6 +12,9 @@ constexpr int64_t kItemsOfLargeTensor = 64;
 constexpr int64_t kBlockElements = 2048;
 constexpr int64_t kBlockRows = 64;
 
+// In the type of the arithmetic.
+int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
+
 }  // namespace
 
 int64_t item_size_of(const TensorInfo& info) {
@@ -36,13 +39,14 @@ struct TensorWork::Scratch {
     };
     at_least(sums, n_rows);
     at_least(rows, n_blocks * n_rows);
-    at_least(kept, dtype == DType::kFloat64 ? elements : (elements + 1) / 2);
+    at_least(kept, (elements * size_of_u(dtype) + 7) / 8);
   }
 };
 
 TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots,
                        RowRecord* records)
-    : info_(info),
+    : method_(method),
+      info_(info),
       items_(items),
       loops_(row_loops(method, info.dtype)),
       slots_(slots),
@@ -52,6 +56,7 @@ TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems&
 void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
   grad_ = grad;
   scalars_ = &scalars;
+  kept_ = nullptr;
   if (grad == nullptr || info_.projection == Projection::kOff) return;
   const View last = info_.view == nullptr ? View::kNone : static_cast<View>(*info_.view);
   early_ = foresee(info_.projection, info_.dtype, one_item(), rows_are_split_, last, options());
@@ -76,6 +81,16 @@ Block TensorWork::block_of(const Item& item) const {
                   item.col_end - item.col_begin);
 }
 
+int64_t TensorWork::bytes_of_u() const {
+  if (method_ == Method::kSGDP && !options().nesterov) return 0;
+  return info_.rows * info_.cols * size_of_u(info_.dtype);
+}
+
+void* TensorWork::kept_of(int64_t row, int64_t col) const {
+  if (kept_ == nullptr) return nullptr;
+  return static_cast<char*>(kept_) + (row * info_.cols + col) * size_of_u(info_.dtype);
+}
+
 bool TensorWork::row_passes(const RowSums<double>& sums) const {
   return info_.projection != Projection::kAuto || cosine_below(sums, bound_, options().eps);
 }
@@ -93,8 +108,7 @@ void TensorWork::accumulate(const Item& item) {
 
 // A tensor of one item is decided while it is in cache: nothing has to be foreseen.
 void TensorWork::step_whole(const Item& item, Scratch& scratch) {
-  const Scalars<double>& h = options();
-  Block block = block_of(item);
+  const Block block = block_of(item);
   scratch.reserve(1, block.rows, block.numel(), info_.dtype);
   loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
                     scratch.kept.data(), nullptr);
@@ -106,10 +120,17 @@ void TensorWork::step_whole(const Item& item, Scratch& scratch) {
     if (failed_rows == 0) failed_rows += !row_passes(sums);
   }
   choose(failed_rows);
+  apply_kept(block, scratch.sums.data(), scratch.kept.data(), scratch);
+}
+
+// Applies what was decided to a block that has not been updated, and whose u are kept. `sums`: of
+// each row, pp and pu.
+template <class Sums>
+void TensorWork::apply_kept(Block block, const Sums* sums, const void* kept, Scratch& scratch) {
+  const Scalars<double>& h = options();
   if (outcome_ == View::kChannel) {
     for (int64_t row = 0; row < block.rows; ++row) {
-      const RowSums<double>& sums = scratch.sums[row];
-      scratch.rows[row] = {projected_update(sums.pp, sums.pu, h), true};
+      scratch.rows[row] = {projected_update(sums[row].pp, sums[row].pu, h), true};
     }
   } else {
     // All rows alike: one run.
@@ -119,7 +140,7 @@ void TensorWork::step_whole(const Item& item, Scratch& scratch) {
         outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain_update(h),
         true};
   }
-  loops_.apply_kept({block, scratch.rows.data(), scratch.kept.data()}, *scalars_);
+  loops_.apply_kept({block, scratch.rows.data(), kept}, *scalars_);
 }
 
 void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
@@ -138,7 +159,7 @@ void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
         block_of(row, std::min(rows_each, item.row_end - row), item.col_begin, cols);
     Behind::Row* const rows = scratch.rows.data() + turn * scratch.rows.size() / 2;
     // The sweep reads each old u before it writes the new one in its place.
-    void* const kept = keeps ? scratch.kept.data() : nullptr;
+    void* const kept = keeps ? scratch.kept.data() : kept_of(row, item.col_begin);
     loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
                       behind.rows == nullptr ? nullptr : &behind);
     judge(block, row, scratch.sums.data(), slot, rows);
@@ -210,6 +231,12 @@ void TensorWork::join_split_rows() {
 }
 
 void TensorWork::finish(const Item& item) {
+  if (kept_ != nullptr) {
+    Scratch& scratch = Scratch::of_this_thread();
+    scratch.reserve(1, item.row_end - item.row_begin, 0, info_.dtype);
+    return apply_kept(block_of(item), records_ + item.row_begin,
+                      kept_of(item.row_begin, item.col_begin), scratch);
+  }
   const Scalars<double>& h = options();
   const RowUpdate<double> plain = plain_update(h);
   const RowUpdate<double> shared =

@@ -34,6 +34,11 @@ class TensorWork {
 
   // Says what the running step is given; `grad` null: the tensor is left alone.
   void begin(const void* grad, const ScalarPair& scalars);
+  // Gives it room to keep each u until it is decided, so that finishing needs no second square root
+  // and division. After begin(), where surely_unfinished().
+  void keep_u_in(void* room) { kept_ = room; }
+  // How many bytes that takes; 0 where u is the stored momentum itself.
+  int64_t bytes_of_u() const;
 
   bool stepped() const { return grad_ != nullptr; }
   // Whether items are left to finish once the tensor is decided, whatever is decided.
@@ -54,14 +59,18 @@ class TensorWork {
   const Scalars<double>& options() const { return scalars_->in_double; }
   Block block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t cols) const;
   Block block_of(const Item& item) const;
+  void* kept_of(int64_t row, int64_t col) const;
   bool row_passes(const RowSums<double>& sums) const;
   void step_whole(const Item& item, Scratch& scratch);
   void accumulate_blocks(const Item& item, Scratch& scratch);
   void judge(const Block& block, int64_t first_row, const RowSums<double>* sums, Slot& slot,
              Behind::Row* rows) const;
   void join_split_rows();
+  template <class Sums>
+  void apply_kept(Block block, const Sums* sums, const void* kept, Scratch& scratch);
   void choose(int64_t failed_rows);
 
+  const Method method_;
   const TensorInfo info_;
   const TensorItems items_;
   const RowLoops loops_;
@@ -72,7 +81,8 @@ class TensorWork {
   // Of the running step.
   const void* grad_ = nullptr;
   const ScalarPair* scalars_ = nullptr;
-  double bound_ = 0;  // of the cosine of a row
+  void* kept_ = nullptr;  // null: no u is kept
+  double bound_ = 0;      // of the cosine of a row
   Early early_ = Early::kNone;
   View outcome_ = View::kNone;
   RowSums<double> total_ = {};
