@@ -57,7 +57,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A row with the worst figure found, where that was, and the noise allowed."""
+    """A row with the worst figure found, where that was, and the noise allowed.
+
+    by_threads: the worst for each number of threads, where the cells name one.
+    """
 
     case: str
     anchor: str
@@ -67,6 +70,7 @@ class Verdict:
     where: str
     noise: float | None
     verdict: str
+    by_threads: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 OUTCOME_CASES = {
@@ -117,6 +121,12 @@ def allowance(cells: list[Cell], group: str) -> float | None:
     return max(found, default=None)
 
 
+def _threads(cell: Cell) -> str:
+    """The number of threads that a cell names, in its words, or nothing."""
+    last = cell.detail.split(", ")[-1]
+    return last if last.endswith(("thread", "threads")) else ""
+
+
 def judge(target: Target, cells: list[Cell], missing: str) -> Verdict:
     """The verdict on one row: "met", "missed", or ``missing`` where it has no cells."""
     own = [c for c in cells if (c.group, c.name) == (target.group, target.name)]
@@ -125,7 +135,12 @@ def judge(target: Target, cells: list[Cell], missing: str) -> Verdict:
         return Verdict(
             target.case, target.anchor, target.limit, target.least, None, "", None, missing
         )
-    worst = (min if target.least else max)(own, key=lambda cell: cell.figure)
+    worst_of = min if target.least else max
+    worst = worst_of(own, key=lambda cell: cell.figure)
+    counts = sorted({_threads(cell) for cell in own} - {""})
+    by_threads = {
+        count: worst_of(cell.figure for cell in own if _threads(cell) == count) for count in counts
+    }
     allowed = min(noise or 0.0, NOISE_AT_MOST) if target.noise else 0.0
     if target.least:
         met = worst.figure >= target.limit - allowed
@@ -138,4 +153,5 @@ def judge(target: Target, cells: list[Cell], missing: str) -> Verdict:
     return Verdict(
         *(target.case, target.anchor, target.limit, target.least),
         *(worst.figure, where, noise if target.noise else None, said),
+        by_threads=by_threads,
     )

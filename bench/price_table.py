@@ -38,12 +38,17 @@ def _short(title: str) -> str:
     return title.replace("one tensor of ", "")
 
 
-def _cells(row: Verdict) -> list[str]:
-    found = [figure(row.worst), _percent(row.noise), row.verdict, _short(row.where)]
-    return [row.case, row.anchor, _limit(row), *found]
-
-
-COLUMNS = ["case", "anchor", "limit", "here", "noise", "verdict", "worst case"]
+def table(rows: list[Verdict]) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells: a figure for each number of threads, or the one there is."""
+    counts = sorted({count for row in rows for count in row.by_threads})
+    columns = ["case", "anchor", "limit", *(counts or ["here"]), "noise", "verdict", "worst case"]
+    cells = []
+    for row in rows:
+        found = [row.by_threads.get(count) for count in counts] if row.by_threads else []
+        figures = [figure(x) for x in found or [row.worst] * max(1, len(counts))]
+        said = [_percent(row.noise), row.verdict, _short(row.where)]
+        cells.append([row.case, row.anchor, _limit(row), *figures, *said])
+    return columns, cells
 
 
 def show(rows: list[Verdict], skipped: list[Skipped]) -> None:
@@ -52,7 +57,7 @@ def show(rows: list[Verdict], skipped: list[Skipped]) -> None:
     notes += [f"not measured: {item.name}: {item.reason}" for item in skipped]
     missed = {index for index, row in enumerate(rows) if row.verdict == "missed"}
     title = "What a step costs, as a multiple of the anchor, in the worst of all cases"
-    console.table(title, COLUMNS, [_cells(row) for row in rows], notes, bold=missed)
+    console.table(title, *table(rows), notes, bold=missed)
 
 
 def show_cells(group: str, cells: list[Cell]) -> None:
@@ -78,10 +83,10 @@ def price_block(report: dict[str, Any] | None) -> str:
         return markdown.NOT_MEASURED
     rows = [Verdict(**row) for row in report["rows"]]
     settings = report["settings"]
-    where = "" if settings["device"] == "cuda" else " on 1 and on 2 threads"
+    where = "" if settings["device"] == "cuda" else ", by threads; the verdict is on all"
     said = [
         markdown.machine(report["machine"]),
         f"The worst of all workloads{where}; medians of at least {settings['rounds']} rounds.",
         _noise(rows),
     ]
-    return markdown.table(COLUMNS, [_cells(row) for row in rows]) + "\n\n" + " ".join(said)
+    return markdown.table(*table(rows)) + "\n\n" + " ".join(said)

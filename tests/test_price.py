@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import busy, memory, price, price_gpu
+from bench import busy, memory, price, price_gpu, price_table
 from bench.contenders import ADAM, SGD_
 from bench.harness import MemoryRate
 from bench.measure import Row, WorkloadResult
@@ -71,6 +71,21 @@ def test_where_names_the_worst() -> None:
     """The worst case is told without what the row's name says already."""
     cells = [cell(1.0, detail="row, 1 thread"), cell(2.0, detail="row, 2 threads")]
     assert judge(STRICT, cells, "").where == "workload, 2 threads"
+
+
+def test_each_number_of_threads_has_its_worst() -> None:
+    """The table shows them side by side; a row that knows no threads has one figure for all."""
+    figures = {"none, 1 thread": [1.0, 3.0], "none, 2 threads": [2.0], "": [9.0]}
+    cells = [cell(f, detail=detail) for detail, found in figures.items() for f in found]
+    verdict = judge(STRICT, cells[:3], "")
+    assert verdict.by_threads == {"1 thread": 3.0, "2 threads": 2.0}
+    alone = judge(STRICT, cells[2:3], "")
+    without = judge(STRICT, cells[3:], "")
+    columns, rows = price_table.table([verdict, alone, without])
+    assert columns[3:5] == ["1 thread", "2 threads"]
+    assert [row[3:5] for row in rows] == [["3.00", "2.00"], ["-", "2.00"], ["9.00", "9.00"]]
+    columns, rows = price_table.table([without])
+    assert (columns[3], rows[0][3], len(columns)) == ("here", "9.00", len(rows[0]))
 
 
 def test_rows_of_absent_devices(monkeypatch: pytest.MonkeyPatch) -> None:
