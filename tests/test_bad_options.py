@@ -121,11 +121,12 @@ def test_integer_longer_than_python_prints(kind: Kind) -> None:
 
 def test_options_of_others(backend: Target, kind: Kind) -> None:
     """A key that the optimizer does not know is the user's own, whatever others mean by it."""
-    optimizer, _ = ready(kind, backend)
+    optimizer, params = ready(kind, backend)
     optimizer.step()
     name = "momentum" if kind.name == "AdamP" else "betas"
     optimizer.param_groups[0][name] = "mine"
-    optimizer.add_param_group({"params": [weights(*shapes("one"))], name: None})
+    more = weights(*shapes("one"), device=str(params[0].device))
+    optimizer.add_param_group({"params": [more], name: None})
     optimizer.step()
 
 

@@ -77,7 +77,7 @@ def build(setup: Setup) -> Stage:
         "MAX_JOBS": str(setup.cores),
     }
     command = [setup.python, "setup.py", "build_ext", "--inplace"]
-    return Stage("build", command, "build.txt", 95, judge, environment)
+    return Stage("build", command, "build.txt", 80, judge, environment)
 
 
 def launches(setup: Setup) -> Stage:
@@ -85,7 +85,7 @@ def launches(setup: Setup) -> Stage:
     chosen = [name for name in counts.LISTS if name in setup.workloads]
     program = [setup.python, "-m", "bench.gpu_check.counts"]
     command = [*program, *chosen, "--device", setup.device]
-    return Stage("launches, waits a step", command, "profile.txt", 30, counts.judge)
+    return Stage("launches, waits a step", command, "profile.txt", 60, counts.judge)
 
 
 def sanitizer(setup: Setup, tool: str, share: float) -> Stage:
@@ -158,7 +158,7 @@ def benchmark(setup: Setup) -> Stage:
         return Verdict(FAIL if missing else PASS, figure)
 
     makes = (path.name, path.with_suffix(".png").name)
-    return Stage("benchmark", command, "bench.txt", 105, judge, makes=makes)
+    return Stage("benchmark", command, "bench.txt", 95, judge, makes=makes)
 
 
 def dram(setup: Setup, workload: str, contender: str, ours: bool) -> Stage:

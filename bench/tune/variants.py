@@ -70,7 +70,8 @@ NO_HINTS = (
     ),
 )
 
-ASK = "prefetch(static_cast<const unsigned char*>(array) + offset, bytes,"
+ASK = "prefetch(static_cast<const unsigned char*>(array) + offset, asked,"
+ASKED = "kMethod == Method::kAdamP ? bytes / 2 : bytes"
 
 AS_IS = Variant("as it is", "288 workers, 2 blocks a processor, items of 4,608 elements")
 
@@ -79,12 +80,17 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "nothing asked for ahead",
         "whether bringing the next item to the second-level cache is worth it",
-        (Edit(FETCH, ASK, f"if (bytes < 0) {ASK}"),),
+        (Edit(FETCH, ASK, f"if (asked < 0) {ASK}"),),
     ),
     Variant(
         "half asked for ahead",
-        "whether all blocks' next items are too much for that cache",
-        (Edit(FETCH, ASK, ASK.replace("bytes,", "bytes / 2,")),),
+        "SGDP's by half, too: whether all next items are too much for that cache",
+        (Edit(FETCH, ASKED, "bytes / 2"),),
+    ),
+    Variant(
+        "all asked for ahead",
+        "AdamP's arrays whole, as SGDP's",
+        (Edit(FETCH, ASKED, "bytes"),),
     ),
     Variant(
         "asked for line by line",
@@ -124,6 +130,12 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "finish after 1.5 resident", "between that and what is there", (_lag("resident_ * 3 / 2"),)
     ),
+    Variant(
+        "finish after 3.0 resident",
+        "later: fewer blocks wait for a decision",
+        (_lag("3 * resident_"),),
+    ),
+    Variant("2 items a finish ticket", "still more blocks share a second visit", (_finish(2),)),
     Variant("4 items a finish ticket", "more blocks share a second visit", (_finish(4),)),
     Variant("64 items a finish ticket", "fewer looks at a flag that says settled", (_finish(64),)),
     Variant(
