@@ -82,6 +82,8 @@ def price_block(report: dict[str, Any] | None) -> str:
     if report is None:
         return markdown.NOT_MEASURED
     rows = [Verdict(**row) for row in report["rows"]]
+    # Those of the other device have a table of their own.
+    rows = [row for row in rows if not row.verdict.startswith("with --device")]
     settings = report["settings"]
     where = "" if settings["device"] == "cuda" else ", by threads; the verdict is on all"
     said = [
