@@ -82,12 +82,18 @@ class ProjectedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._perform()
+        if torch.compiler.is_compiling():
+            self._perform_untraced()
+        else:
+            self._perform()
         return loss
 
     # A compiled training step calls it as it is, as it does the fused steps of torch: traced, it
     # would be compiled anew for each parameter, and there is nothing to gain in one launch.
     @_disable_dynamo
+    def _perform_untraced(self) -> None:
+        self._perform()
+
     def _perform(self) -> None:
         """Step on the gradients that are there."""
         groups, state = self.param_groups, self.state
