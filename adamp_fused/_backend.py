@@ -45,7 +45,7 @@ class Plan(Protocol):
         """
 
     def run(self) -> None:
-        """Perform one step on what was last picked up, and keep no gradient.
+        """Perform one step on what was last picked up, without autograd, and keep no gradient.
 
         A gradient belongs to the user: zero_grad must be able to free it.
         """

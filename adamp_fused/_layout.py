@@ -83,6 +83,7 @@ class Staging:
         """False: copies hold for one step."""
         return False
 
+    @torch.no_grad()
     def run(self) -> None:
         """Copy every result back to where it belongs."""
         for tensor, copy in self._results:

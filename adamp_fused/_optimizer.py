@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import _backend, _checks, _option_checks
+from adamp_fused import _backend, _checks, _observed, _option_checks
 from adamp_fused._backend import Plan, Slot
 from adamp_fused._layout import Staging
 
@@ -26,6 +26,7 @@ class ProjectedOptimizer(Optimizer):
     _moments: tuple[str, ...]
     _counts: tuple[str, ...]
     _planned_in_inference = False
+    profile_hook_step = staticmethod(_observed.hook_step)  # what torch wraps ``step`` in
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
         _backend.check_name(backend)
@@ -63,7 +64,6 @@ class ProjectedOptimizer(Optimizer):
             raise
         self._plans = []
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Perform one step.
 
@@ -95,7 +95,11 @@ class ProjectedOptimizer(Optimizer):
         self._perform()
 
     def _perform(self) -> None:
-        """Step on the gradients that are there."""
+        """Step on the gradients that are there.
+
+        Whatever calls torch's operations does so without autograd; the plan that a step finds and
+        runs calls none.
+        """
         groups, state = self.param_groups, self.state
         if self._planned_in_inference and not torch.is_inference_mode_enabled():
             self._plans = []  # what it made then cannot be changed now
@@ -120,6 +124,7 @@ class ProjectedOptimizer(Optimizer):
                         "use capturable=True with backend=None or 'reference'"
                     )
 
+    @torch.no_grad()
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""
         self._plans = []

@@ -45,6 +45,7 @@ class _ReferencePlan:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
         return False
 
+    @torch.no_grad()
     def run(self) -> None:
         slots, self._slots = self._slots, []
         for slot in slots:

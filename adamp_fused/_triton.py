@@ -122,6 +122,7 @@ class TritonPlan:
             launch.refresh(groups, state) for launch in self._launches
         )
 
+    @torch.no_grad()
     def run(self) -> None:
         """Launch."""
         for launch in self._launches:

@@ -1,4 +1,5 @@
 // The extension module adamp_fused._C.
+#include <ATen/record_function.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -18,6 +19,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   const std::vector<std::string> executors = {"cpu"};
 #endif
   module.attr("executors") = executors;
+  module.def("has_observers", &at::hasCallbacks, "Whether a profiler, or the like, is there.");
   module.def("cpu_capability", &adamp::cpu_capability,
              "The instruction set that the CPU kernels use on this processor.");
   py::class_<adamp::Plan>(module, "Plan",

@@ -10,6 +10,10 @@ import torch
 import torch._dynamo
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from conftest import Kind
 from gradients import SCRIPT
@@ -79,6 +83,46 @@ def test_hooks(backend: Target, kind: Kind) -> None:
         pair.options["lr"] = 0.05
     run(optimizer, pairs, SCRIPT[:2])
     assert len(seen) == 4 and not torch.equal(seen[0], seen[1]) and torch.equal(seen[1], seen[2])
+
+
+def test_hooks_of_all_optimizers(backend: Target, kind: Kind) -> None:
+    """Hooks that torch runs around the steps of all optimizers run around these, until removed."""
+    optimizer, pairs = model(kind, backend)
+    run(optimizer, pairs, SCRIPT[:1])
+    seen = []
+    handles = [
+        register_optimizer_step_pre_hook(lambda *_: seen.append("before")),
+        register_optimizer_step_post_hook(lambda *_: seen.append("after")),
+    ]
+    for handle in handles:
+        run(optimizer, pairs, SCRIPT[1:2])
+        handle.remove()
+    run(optimizer, pairs, SCRIPT[2:3])
+    assert seen == ["before", "after", "after"]
+
+
+def test_profiler(backend: Target, kind: Kind) -> None:
+    """A profiler sees each step that is made while it is there, by the name it has in torch."""
+    optimizer, pairs = model(kind, backend)
+    run(optimizer, pairs, SCRIPT[:1])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run(optimizer, pairs, SCRIPT[1:3])
+    run(optimizer, pairs, SCRIPT[3:4])
+    name = f"Optimizer.step#{type(optimizer).__name__}.step"
+    assert [event.count for event in profile.key_averages() if event.key == name] == [2]
+
+
+def test_autograd(backend: Target, kind: Kind) -> None:
+    """A step leaves no graph behind, whether or not autograd is on around it."""
+    optimizer, pairs = model(kind, backend)
+    for outcome, enabled in zip(SCRIPT[:4], (True, False, True, True), strict=True):
+        with torch.set_grad_enabled(enabled):
+            run(optimizer, pairs, (outcome,))
+            assert torch.is_grad_enabled() == enabled
+    for pair in pairs:
+        assert pair.p.is_leaf and pair.p.requires_grad
+        state = optimizer.state[pair.p].values()
+        assert not any(value.requires_grad for value in state if isinstance(value, torch.Tensor))
 
 
 @pytest.mark.parametrize("name", ["StepLR", "OneCycleLR"])
