@@ -51,10 +51,12 @@ def _system() -> str:
 def _commit() -> str | None:
     """The commit that was measured; marked when the working tree differs from it.
 
-    Where a copy of the tree is measured that git does not know, the environment variable COMMIT may
-    name it.
+    Where what git says of a copy of the tree is not what is measured, the environment variable
+    COMMIT names it.
     """
-    commit = _run("git", "rev-parse", "--short=12", "HEAD") or os.environ.get("COMMIT")
+    if told := os.environ.get("COMMIT"):
+        return told
+    commit = _run("git", "rev-parse", "--short=12", "HEAD")
     changed = _run("git", "status", "--porcelain", "--untracked-files=no")
     return f"{commit}, changed" if commit and changed else commit
 

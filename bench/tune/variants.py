@@ -52,12 +52,12 @@ def _tile(elements: int) -> Edit:
 
 def _lag(residents: str) -> Edit:
     return Edit(
-        EXECUTOR, "Tables tables(infos, 2 * resident_)", f"Tables tables(infos, {residents})"
+        EXECUTOR, "Tables tables(infos, 3 * resident_)", f"Tables tables(infos, {residents})"
     )
 
 
 def _finish(items: int) -> Edit:
-    old = "constexpr int kItemsPerFinish = 16;"
+    old = "constexpr int kItemsPerFinish = 4;"
     return Edit(ARGS, old, f"constexpr int kItemsPerFinish = {items};")
 
 
@@ -123,21 +123,43 @@ VARIANTS: tuple[Variant, ...] = (
         (_workers(608), _blocks(1), _tile(9728)),
     ),
     Variant(
+        "items of 6,912",
+        "two rows of 3,072 in an item, of which 4,608 hold one: for compute capability 8.0 and 9.0",
+        (_tile(6912),),
+    ),
+    Variant(
+        "items of 9,216",
+        "three such rows, and one of 5,632, which is in two items now: for 9.0 alone",
+        (_tile(9216),),
+    ),
+    Variant(
         "finish after 1.0 resident",
         "a second visit sooner, while p, m and v are still in the second-level cache",
         (_lag("resident_"),),
     ),
     Variant(
-        "finish after 1.5 resident", "between that and what is there", (_lag("resident_ * 3 / 2"),)
+        "finish after 2.0 resident",
+        "sooner, but the tensor may be undecided when its ticket is drawn",
+        (_lag("2 * resident_"),),
     ),
     Variant(
-        "finish after 3.0 resident",
+        "finish after 4.0 resident",
         "later: fewer blocks wait for a decision",
-        (_lag("3 * resident_"),),
+        (_lag("4 * resident_"),),
     ),
-    Variant("2 items a finish ticket", "still more blocks share a second visit", (_finish(2),)),
-    Variant("4 items a finish ticket", "more blocks share a second visit", (_finish(4),)),
-    Variant("64 items a finish ticket", "fewer looks at a flag that says settled", (_finish(64),)),
+    Variant("1 item a finish ticket", "most blocks share a second visit", (_finish(1),)),
+    Variant("8 items a finish ticket", "fewer looks at a flag that says settled", (_finish(8),)),
+    Variant("16 items a finish ticket", "fewer still", (_finish(16),)),
+    Variant(
+        "finish tickets in a row",
+        "whether looks at a flag cost less between work than at a time",
+        (Edit(EXECUTOR, "if (!to_finish.empty() &&", "while (!to_finish.empty() &&"),),
+    ),
+    Variant(
+        "workers look at settled tickets",
+        "what it saves them that the warp that fetches does it",
+        (Edit(FETCH, "first_lane && load_acquire(", "false && load_acquire("),),
+    ),
     Variant(
         "no cache hints", "what evict-first does for streams, and against second visits", NO_HINTS
     ),

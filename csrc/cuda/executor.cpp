@@ -26,7 +26,8 @@ class Tables {
   int64_t scratch_bytes = 0;
 
   // `lag`: a tensor's finish tickets follow its last accumulate ticket by as many others, so that
-  // whoever draws one finds the tensor decided, and its data still in the second-level cache.
+  // whoever draws one finds the tensor decided, and its data still in the second-level cache. One
+  // at a time, since many in a row, of a tensor that is settled, would leave the memory idle.
   Tables(const std::vector<TensorInfo>& infos, int64_t lag) {
     for (size_t t = 0; t < infos.size(); ++t)
       tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
@@ -36,18 +37,23 @@ class Tables {
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
       return tensors[a].item_count > tensors[b].item_count;
     });
-    std::deque<std::pair<int64_t, int32_t>> to_finish;  // (not before this many tickets, tensor)
+    std::deque<std::pair<int64_t, Ticket>> to_finish;  // (not before this many tickets, ticket)
     for (const int32_t t : order) {
       for (int64_t i = 0; i < tensors[t].item_count; ++i) {
         tickets.push_back({tensors[t].first_item + i, 1, t, TicketKind::kAccumulate});
-        while (!to_finish.empty() && to_finish.front().first <= n_tickets()) {
-          add_finish_tickets(to_finish.front().second);
+        if (!to_finish.empty() && to_finish.front().first <= n_tickets()) {
+          tickets.push_back(to_finish.front().second);
           to_finish.pop_front();
         }
       }
-      if (needs_finishing(tensors[t])) to_finish.emplace_back(n_tickets() + lag, t);
+      if (!needs_finishing(tensors[t])) continue;
+      for (int64_t i = 0; i < tensors[t].item_count; i += kItemsPerFinish) {
+        const int64_t count = std::min<int64_t>(kItemsPerFinish, tensors[t].item_count - i);
+        const Ticket ticket = {tensors[t].first_item + i, count, t, TicketKind::kFinish};
+        to_finish.emplace_back(n_tickets() + lag, ticket);
+      }
     }
-    for (const auto& entry : to_finish) add_finish_tickets(entry.second);
+    for (const auto& entry : to_finish) tickets.push_back(entry.second);
     if (tickets.size() > UINT32_MAX / 2) {
       throw std::length_error("adamp_fused: more than 2^31 work items in one step");
     }
@@ -84,14 +90,6 @@ class Tables {
     scratch_bytes += (bytes + 15) / 16 * 16;
     return at;
   }
-
-  void add_finish_tickets(int32_t t) {
-    const DeviceTensor& tensor = tensors[t];
-    for (int64_t i = 0; i < tensor.item_count; i += kItemsPerFinish) {
-      const int64_t count = std::min<int64_t>(kItemsPerFinish, tensor.item_count - i);
-      tickets.push_back({tensor.first_item + i, count, t, TicketKind::kFinish});
-    }
-  }
 };
 
 class CudaExecutor : public Executor {
@@ -101,7 +99,7 @@ class CudaExecutor : public Executor {
       : method_(method), n_tensors_(static_cast<int64_t>(infos.size())) {
     for (const TensorInfo& info : infos) types_ = std::max(types_, type_set_of(info.dtype));
     resident_ = resident_blocks(method, types_);
-    const Tables tables(infos, 2 * resident_);
+    const Tables tables(infos, 3 * resident_);
     const auto upload = [&](const auto& values) {
       using Value = typename std::decay_t<decltype(values)>::value_type;
       memory_.push_back(allocate(static_cast<int64_t>(values.size() * sizeof(Value)) + 1));

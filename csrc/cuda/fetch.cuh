@@ -1,6 +1,6 @@
-// What a block's last warp does while the others work on a ticket: it draws the next one, brings
-// what the tables say of it to shared memory, and asks for its arrays, so that neither the chain of
-// pointers nor the memory behind it is waited for.
+// What a block's last warp does while the others work on a ticket: it draws the next one at which
+// there is something to do, brings what the tables say of it to shared memory, and asks for its
+// arrays, so that neither the chain of pointers nor the memory behind it is waited for.
 #pragma once
 
 #include "row_sums.cuh"
@@ -45,15 +45,30 @@ ADAMP_DEVICE void ask_for(const TensorInfo& info, const Item& item, const void* 
   if constexpr (kMethod == Method::kAdamP) ask(info.moment2);
 }
 
-// The next work of this block. Called by all lanes of the last warp together. What can be loaded at
-// once is, before the first of it is stored: stores wait for their loads, and later loads for them.
+// Whether there is nothing to finish of a tensor, as far as is known: where it is not decided yet,
+// the workers look again. Called by all lanes together.
+ADAMP_DEVICE bool is_settled(const Decision& decision) {
+  const bool first_lane = thread_index() == kWorkers;
+  return warp_sum(first_lane && load_acquire(&decision.decided) == kSettled) != 0;
+}
+
+// One thread, when a finish ticket is done: whoever is last leaves the counters as they were.
+ADAMP_DEVICE void count_finished(Decision& decision, const DeviceTensor& tensor) {
+  const uint32_t all = static_cast<uint32_t>(tensor.finish_tickets);
+  if (fetch_add_acq_rel(&decision.finished, 1) + 1 != all) return;
+  store_cross_block(&decision.finished, 0u);
+  store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));
+}
+
+// The next ticket, and whether it is work. What can be loaded at once is, before the first of it is
+// stored: stores wait for their loads, and later loads for them.
 template <Method kMethod>
-ADAMP_DEVICE void fetch(const KernelArgs& args, const Launch& launch, Fetched& to) {
+ADAMP_DEVICE bool fetch_ticket(const KernelArgs& args, const Launch& launch, Fetched& to) {
   const bool first_lane = thread_index() == kWorkers;
   const uint32_t drawn = first_lane ? fetch_add_relaxed(args.next_ticket, 1) : 0;
   const uint32_t number = warp_sum(drawn);
   if (first_lane) to.number = number;
-  if (number >= args.n_tickets) return;
+  if (number >= args.n_tickets) return true;  // to go home, that is
 
   const Ticket ticket = args.tickets[number];
   const DeviceTensor* const tensor = &launch.tensors[ticket.tensor];
@@ -62,9 +77,14 @@ ADAMP_DEVICE void fetch(const KernelArgs& args, const Launch& launch, Fetched& t
   const Spread<DeviceTensor> tensor_words(tensor);
   const void* const grad = launch.grads[ticket.tensor];
   const Hyper* const hyper = &launch.hypers[launch.hyper_indices[ticket.tensor]];
-  if (first_lane) to.grad = grad;
-  if (grad == nullptr) return;
   const bool accumulates = ticket.kind == TicketKind::kAccumulate;
+  Decision& decision = launch.decisions[ticket.tensor];
+  const bool settled = !accumulates && is_settled(decision);
+  if (grad == nullptr) return false;
+  if (settled) {
+    if (first_lane) count_finished(decision, *tensor);
+    return false;
+  }
   if (accumulates) ask_for<kMethod>(info, item, grad);
 
   const Spread<Hyper> hyper_words(hyper);
@@ -77,9 +97,19 @@ ADAMP_DEVICE void fetch(const KernelArgs& args, const Launch& launch, Fetched& t
   hyper_words.put(to.hyper);
   if (first_lane) {
     to.ticket = ticket;
+    to.grad = grad;
     to.item = item;
     to.last = last;
     to.lr = device_lr == nullptr ? lr : *device_lr;
+  }
+  return true;
+}
+
+// The next work of this block. Called by all lanes of the last warp together. Tickets without work
+// end here: seen by the workers, each would cost them a turn for which nothing was asked for ahead.
+template <Method kMethod>
+ADAMP_DEVICE void fetch(const KernelArgs& args, const Launch& launch, Fetched& to) {
+  while (!fetch_ticket<kMethod>(args, launch, to)) {
   }
 }
 

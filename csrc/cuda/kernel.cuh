@@ -3,8 +3,8 @@
 // A ticket waits only for tickets with lower numbers, and those have been drawn by blocks that are
 // running, so that no schedule deadlocks however few blocks are resident. The block that completes
 // a tensor's last item decides it. Counters are back at zero when the launch ends. While a block's
-// workers are at one ticket, its last warp fetches the next (fetch.cuh); what is done to a tensor
-// is in tensor_work.cuh.
+// workers are at one ticket, its last warp fetches the next at which there is something to do
+// (fetch.cuh); what is done to a tensor is in tensor_work.cuh.
 #pragma once
 
 #include "fetch.cuh"
@@ -63,11 +63,7 @@ struct TicketWork {
         work.finish(launch.items[given.ticket.first_item + i]);
       }
     }
-    if (thread_index() == 0 && fetch_add_acq_rel(&decision().finished, 1) + 1 ==
-                                   static_cast<uint32_t>(given.tensor.finish_tickets)) {
-      store_cross_block(&decision().finished, 0u);
-      store_cross_block(&decision().decided, static_cast<uint32_t>(kUndecided));
-    }
+    if (thread_index() == 0) count_finished(decision(), given.tensor);
   }
 };
 
@@ -79,7 +75,6 @@ ADAMP_DEVICE void run_ticket(const Launch& launch, const Fetched& given) {
 
 template <Method kMethod, TypeSet kTypes>
 ADAMP_DEVICE void run_ticket_of(const Launch& launch, const Fetched& given) {
-  if (given.grad == nullptr) return;
   if constexpr (kTypes == TypeSet::kFloat32) {
     return run_ticket<kMethod, float>(launch, given);
   } else {

@@ -43,9 +43,9 @@ constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 230
 // Rows of an item: their sums are kept in shared memory too.
 constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
 
-// Items that one finish ticket covers: where nothing is left to do it costs one look at a flag, so
-// a few large ones are cheaper than many small ones.
-constexpr int kItemsPerFinish = 16;
+// Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where
+// something is, others wait for the block that has it, and for the ticket that it drew ahead.
+constexpr int kItemsPerFinish = 4;
 
 struct DeviceTensor {
   TensorInfo info;

@@ -22,7 +22,7 @@ struct Launch {
 struct Fetched {
   uint32_t number;  // from the launch's number of tickets on: there is no more work
   Ticket ticket;
-  const void* grad;  // null: nothing to do, and nothing below is there
+  const void* grad;
   DeviceTensor tensor;
   Item item;  // the ticket's first
   Hyper hyper;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import KERNEL, TENSOR
+from emulation.sources import FETCH, KERNEL, TENSOR
 
 MUTATIONS = (
     Mutation(
@@ -70,8 +70,14 @@ MUTATIONS = (
     ),
     Mutation(
         "relaxed end of finishing",
-        KERNEL,
-        "fetch_add_acq_rel(&decision().finished, 1)",
-        "fetch_add_relaxed(&decision().finished, 1)",
+        FETCH,
+        "fetch_add_acq_rel(&decision.finished, 1)",
+        "fetch_add_relaxed(&decision.finished, 1)",
+    ),
+    Mutation(
+        "relaxed look at a settled tensor",
+        FETCH,
+        "load_acquire(&decision.decided) == kSettled",
+        "load_relaxed(&decision.decided) == kSettled",
     ),
 )

@@ -32,14 +32,38 @@ MUTATIONS = (
     ),
     Mutation("failed rows not reset", KERNEL, "store_cross_block(&decision().failed, 0u);", ""),
     Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision().pending, 0u);", ""),
-    Mutation(
-        "finish tickets not reset", KERNEL, "store_cross_block(&decision().finished, 0u);", ""
-    ),
+    Mutation("finish tickets not reset", FETCH, "store_cross_block(&decision.finished, 0u);", ""),
     Mutation(
         "decision not reset",
-        KERNEL,
-        "store_cross_block(&decision().decided, static_cast<uint32_t>(kUndecided));",
+        FETCH,
+        "store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));",
         "",
+    ),
+    Mutation(
+        "settled ticket not counted",
+        FETCH,
+        "if (first_lane) count_finished(decision, *tensor);",
+        "",
+    ),
+    Mutation(
+        "settled ticket counted by all lanes",
+        FETCH,
+        "if (first_lane) count_finished(",
+        "count_finished(",
+    ),
+    Mutation(
+        "settled ticket handed to the workers, too",
+        FETCH,
+        "return false; } if (accumulates)",
+        "} if (accumulates)",
+    ),
+    Mutation("ticket to finish ended as if settled", FETCH, "== kSettled)", "!= kUndecided)"),
+    Mutation("undecided ticket ended as if settled", FETCH, "== kSettled)", "!= kToFinish)"),
+    Mutation(
+        "ticket without a gradient handed to the workers",
+        FETCH,
+        "if (grad == nullptr) return false;",
+        "if (grad == nullptr) return true;",
     ),
     Mutation(
         "tickets reset by the first that runs out",

@@ -9,21 +9,20 @@ MUTATIONS = (
     Mutation(
         "waits for a higher ticket",
         HOST,
-        "to_finish.emplace_back(n_tickets() + lag, t);",
-        "tickets.insert(tickets.end() - tensors[t].item_count, {tensors[t].first_item,"
-        " tensors[t].item_count, t, TicketKind::kFinish});",
+        "to_finish.emplace_back(n_tickets() + lag, ticket);",
+        "tickets.insert(tickets.end() - tensors[t].item_count, ticket);",
     ),
     Mutation(
         "finish tickets miss the last items",
         HOST,
-        "std::min<int64_t>(kItemsPerFinish, tensor.item_count - i);",
-        "std::min<int64_t>(kItemsPerFinish - 1, tensor.item_count - i);",
+        "std::min<int64_t>(kItemsPerFinish, tensors[t].item_count - i);",
+        "std::min<int64_t>(kItemsPerFinish - 1, tensors[t].item_count - i);",
     ),
     Mutation(
         "one finish ticket too many",
         HOST,
         "(added.count + kItemsPerFinish - 1) / kItemsPerFinish",
-        "(added.count + kItemsPerFinish + 1) / kItemsPerFinish",
+        "(added.count + kItemsPerFinish + 3) / kItemsPerFinish",
     ),
     Mutation(
         "scratch of two tensors overlaps",
