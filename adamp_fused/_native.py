@@ -28,6 +28,14 @@ def _hidden() -> str:
     return f" and start Python elsewhere, since in {folder} it imports the sources"
 
 
+def not_built() -> str:
+    """What to do where there is no extension."""
+    return (
+        f"the native kernels are not built ({missing}); install with a C++ compiler: "
+        f"pip install --no-build-isolation .{_hidden()}"
+    )
+
+
 class NativeBackend:
     """One executor of a compiled extension; see :class:`adamp_fused._backend.Backend`."""
 
@@ -53,10 +61,7 @@ class NativeBackend:
                 "parameters there or use another backend"
             )
         if self._extension is None:
-            return (
-                f"the native kernels are not built ({missing}); install with a C++ compiler: "
-                f"pip install --no-build-isolation .{_hidden()}"
-            )
+            return not_built()
         if self._executor not in self._extension.executors:
             return (
                 f"this build has no {self._executor} kernels; reinstall where torch is a CUDA "

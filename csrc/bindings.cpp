@@ -2,6 +2,7 @@
 #include <ATen/record_function.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include "cpu/row_loops.h"
 #include "plan.h"
@@ -24,11 +25,13 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              "The instruction set that the CPU kernels use on this processor.");
   py::class_<adamp::Plan>(module, "Plan",
                           "What does not change between steps, and the step itself.")
-      .def(py::init<const std::string&, const std::string&, const py::list&, const py::list&,
-                    const py::dict&>(),
+      .def(py::init<const std::string&, const std::optional<std::string>&, const py::list&,
+                    const py::list&, const py::dict&>(),
            py::arg("method"), py::arg("executor"), py::arg("slots"), py::arg("groups"),
            py::arg("state"))
       .def("refresh", &adamp::Plan::refresh, py::arg("groups"), py::arg("state"),
            "Pick up gradients and options; False where the plan must be made anew.")
+      .def("inputs", &adamp::Plan::inputs,
+           "What was last picked up, for a caller that steps by itself before it calls run().")
       .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
 }

@@ -186,10 +186,16 @@ double Entry::count() const {
                                                   : *static_cast<const float*>(step.data);
 }
 
-double Entry::begin_step() {
-  if (!grad.defined()) return 0;
+double Entry::next_count() const {
+  if (!grad.defined() || !step.object) return 0;
+  return step.tensor.scalar_type() == at::kDouble ? count() + 1
+                                                  : static_cast<float>(count()) + 1.0f;
+}
+
+void Entry::end_step() {
+  if (!grad.defined()) return;
   const auto written = [](const Watched& watched) {
-    watched.tensor.unsafeGetTensorImpl()->bump_version();
+    if (watched.object) watched.tensor.unsafeGetTensorImpl()->bump_version();
   };
   if (step.object) {
     void* const at = const_cast<void*>(step.data);
@@ -197,13 +203,10 @@ double Entry::begin_step() {
                                              : ++*static_cast<float*>(at);
     written(step);
   }
-  const double counted = step.object ? count() : 0;
-  if (grad_address == nullptr) return counted;
-  written(param);
-  written(moment1);
-  if (moment2.object) written(moment2);
-  if (view.object) written(view);
-  return counted;
+  if (grad_address != nullptr) {
+    for (const Watched* watched : {&param, &moment1, &moment2, &view}) written(*watched);
+  }
+  grad = at::Tensor();
 }
 
 }  // namespace adamp

@@ -43,9 +43,11 @@ struct Entry {
   void ask_for() const;
   // Takes this step's gradient; false where the plan must be made anew.
   bool refresh();
-  // Advances the step count, notes that everything else will be written, and returns the count (0:
-  // none is kept).
-  double begin_step();
+  // The step count after this step; 0 where none is kept, or there is no gradient.
+  double next_count() const;
+  // After it: advances the step count, notes that everything else has been written, and lets go of
+  // the gradient, which belongs to the user: zero_grad must be able to free it.
+  void end_step();
   TensorInfo info() const;
 
   Watched param, moment1, moment2, step, view;

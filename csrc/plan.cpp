@@ -46,8 +46,8 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
 
 }  // namespace
 
-Plan::Plan(const std::string& method, const std::string& executor, const py::list& slots,
-           const py::list& groups, const py::dict& state) {
+Plan::Plan(const std::string& method, const std::optional<std::string>& executor,
+           const py::list& slots, const py::list& groups, const py::dict& state) {
   options_.method = method == "adamp" ? Method::kAdamP : Method::kSGDP;
   std::unordered_map<PyObject*, int64_t> entry_of;
   std::vector<TensorInfo> infos;
@@ -58,10 +58,12 @@ Plan::Plan(const std::string& method, const std::string& executor, const py::lis
     entry_of[entry.param.object.ptr()] = static_cast<int64_t>(entries_.size()) - 1;
   }
   if (!entries_.empty()) device_ = entries_[0].param.tensor.device();
-  if (executor == "cuda") options_.lr_device = device_;
+  if (!device_.is_cpu()) options_.lr_device = device_;
   const c10::OptionalDeviceGuard guard(device_);
   stream_ = current_stream(device_);
-  executor_ = make_executor(executor, options_.method, std::move(infos), device_, stream_);
+  if (executor) {
+    executor_ = make_executor(*executor, options_.method, std::move(infos), device_, stream_);
+  }
 
   size_t covered = 0;
   for (const py::handle group : groups) {
@@ -133,22 +135,37 @@ bool Plan::refresh_entries(const py::list& groups) {
   return true;
 }
 
-void Plan::run() {
+void Plan::gather() {
   hypers_.clear();
   hyper_keys_.clear();
   for (size_t t = 0; t < entries_.size(); ++t) {
-    Entry& entry = entries_[t];
-    hyper_indices_[t] = hyper_index_of(entry.group, entry.begin_step());
+    const Entry& entry = entries_[t];
+    hyper_indices_[t] = hyper_index_of(entry.group, entry.next_count());
     grads_[t] = entry.grad_address;
   }
-  {
+}
+
+std::tuple<at::Tensor, at::Tensor, std::vector<std::pair<int32_t, double>>> Plan::inputs() {
+  gather();
+  const int64_t n = static_cast<int64_t>(entries_.size());
+  at::Tensor addresses = at::empty({n}, at::kLong), indices = at::empty({n}, at::kLong);
+  for (int64_t t = 0; t < n; ++t) {
+    addresses.mutable_data_ptr<int64_t>()[t] = reinterpret_cast<int64_t>(grads_[t]);
+    indices.mutable_data_ptr<int64_t>()[t] = hyper_indices_[t];
+  }
+  return {addresses, indices, hyper_keys_};
+}
+
+void Plan::run() {
+  if (executor_) {
+    gather();
     const c10::OptionalDeviceGuard guard(device_);
     py::gil_scoped_release release;
     executor_->run({grads_.data(), hyper_indices_.data(), hypers_.data(),
                     static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream_});
   }
-  // A gradient belongs to the user: zero_grad must be able to free it.
-  for (Entry& entry : entries_) entry.grad = at::Tensor();
+  // A launch that failed has advanced nothing; on a GPU, one that did not fail is at work by now.
+  for (Entry& entry : entries_) entry.end_step();
 }
 
 // One Hyper for each (group, step count) that occurs.

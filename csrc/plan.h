@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "entry.h"
@@ -15,12 +17,17 @@ namespace adamp {
 class Plan {
  public:
   // slots: adamp_fused._backend.Slot objects, all on one device, checked, and laid out in rows.
-  Plan(const std::string& method, const std::string& executor, const pybind11::list& slots,
-       const pybind11::list& groups, const pybind11::dict& state);
+  // executor: none where the caller steps by itself, on inputs(), before it calls run().
+  Plan(const std::string& method, const std::optional<std::string>& executor,
+       const pybind11::list& slots, const pybind11::list& groups, const pybind11::dict& state);
 
   // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the
   // user's.
   bool refresh(const pybind11::list& groups, const pybind11::dict& state);
+
+  // What was last picked up: int64 tensors with, for each slot, the address of its gradient (0:
+  // nothing to do) and an index into the last, a list of (group, step count after this step).
+  std::tuple<at::Tensor, at::Tensor, std::vector<std::pair<int32_t, double>>> inputs();
 
   // One step on what was last picked up.
   void run();
@@ -29,6 +36,7 @@ class Plan {
   bool same_params(const pybind11::dict& state) const;
   bool read_options(const pybind11::list& groups);
   bool refresh_entries(const pybind11::list& groups);
+  void gather();
   int32_t hyper_index_of(int32_t group, double count);
 
   OptionReader options_;
