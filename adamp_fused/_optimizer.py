@@ -250,6 +250,6 @@ def _view_tensor(view: Any, param: Tensor) -> Tensor:
 def _scalar(value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number or a tensor of one element as a 0-dim tensor: itself, where it is one."""
     if not isinstance(value, Tensor):
-        value = torch.tensor(float(value), dtype=torch.float64)
+        value = torch.tensor(float(value), dtype=torch.float64, device="cpu")
     scalar: Tensor = value if value.dim() == 0 else value.reshape(())
     return scalar.to(dtype=dtype, device=device)

@@ -119,8 +119,8 @@ class _Launch:
         self._real = _triton_options.real(dtype)
         tile, span = _triton_options.tile(dtype), _triton_options.span(dtype)
         tables = _triton_tables.build(own, MOMENTS[method], tile, span)
-        self._indices = torch.tensor(indices)
-        self._aligned = self._indices[torch.tensor(tables.aligned)]
+        self._indices = torch.tensor(indices, device="cpu")
+        self._aligned = self._indices[torch.tensor(tables.aligned, device="cpu")]
         self._weights = tables.weights.to(self._device)
         self._programs = tables.programs.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
@@ -171,8 +171,7 @@ class _Launch:
             )
             # Without a count there is no gradient either, and nobody reads the numbers.
             floats += _triton_tables.numbers(group, self._adam, float(lr), count or 1.0)
-        fields = torch.cat(
-            (addresses[self._indices, None], torch.tensor(places)[keys_of[self._indices]]), dim=1
-        )
-        bits = torch.tensor(floats, dtype=torch.float64).view(torch.int64)
+        place = torch.tensor(places, device="cpu")[keys_of[self._indices]]
+        fields = torch.cat((addresses[self._indices, None], place), dim=1)
+        bits = torch.tensor(floats, dtype=torch.float64, device="cpu").view(torch.int64)
         return torch.cat((fields.flatten(), bits)), on_device

@@ -116,7 +116,10 @@ class Tables:
 def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> Tables:
     """Tables for ``slots``, all of one dtype and none of them empty."""
     weights: list[Weight] = []
-    pieces, order = [torch.empty((0, 3), dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+    pieces, order = (
+        [torch.empty((0, 3), dtype=torch.int64, device="cpu")],
+        [torch.empty(0, dtype=torch.int64, device="cpu")],
+    )
     scratch = words = position = occurring = 0
     for index, slot in enumerate(slots):
         weight, width = _weight(slot, moments, tile, span)
@@ -124,22 +127,22 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
         if weight.shared:
             scratch += 2 * weight.rows + SLOT_FIELDS * weight.items + 1
             words += WORDS
-        items = torch.arange(weight.items)
+        items = torch.arange(weight.items, device="cpu")
         shapes = torch.full_like(items, 2 * (width.bit_length() - 1) + weight.aligned)
         if weight.aligned and weight.cols * slot.param.element_size() % 16:
             shapes[-1] -= 1  # The end of a single row: the last vector would reach past it.
         for shape in (int(shapes[0]), int(shapes[-1])):
             occurring |= 1 << shape
-        helpers = torch.full((weight.helpers,), HELPER)
+        helpers = torch.full((weight.helpers,), HELPER, device="cpu")
         for column in (shapes, helpers):
-            own = torch.arange(len(column))
+            own = torch.arange(len(column), device="cpu")
             pieces.append(torch.stack((torch.full_like(own, index), own, column), dim=1))
         order.append(2 * (position + items))
         position += weight.items
-        order.append(torch.full((weight.helpers,), 2 * (position + HELPER_LAG) - 1))
+        order.append(torch.full((weight.helpers,), 2 * (position + HELPER_LAG) - 1, device="cpu"))
     programs = torch.cat(pieces)[torch.cat(order).argsort(stable=True)].to(torch.int32)
     return Tables(
-        torch.tensor(weights, dtype=torch.int64),
+        torch.tensor(weights, dtype=torch.int64, device="cpu"),
         programs,
         [bool(weight.aligned) for weight in weights],
         occurring,

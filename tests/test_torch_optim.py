@@ -112,6 +112,25 @@ def test_profiler(backend: Target, kind: Kind) -> None:
     assert [event.count for event in profile.key_averages() if event.key == name] == [2]
 
 
+def test_default_device(backend: Target, kind: Kind) -> None:
+    """Where new tensors lie by default is of no account: state lies beside its parameter."""
+    (there, other), pairs = zip(*(model(kind, backend) for _ in range(2)), strict=True)
+    for outcome in SCRIPT[:3]:
+        for mine, twin in zip(*pairs, strict=True):
+            mine.advance(outcome, there.state.get(mine.p, {}))
+            twin.p.grad = None if mine.p.grad is None else mine.p.grad.clone()
+        with torch.device("meta"):
+            there.step()
+        other.step()
+        for mine, twin in zip(*pairs, strict=True):
+            assert torch.equal(mine.p, twin.p)
+            state, wanted = there.state[mine.p], other.state[twin.p]
+            assert state.keys() == wanted.keys()
+            for key in wanted:
+                assert state[key].device == wanted[key].device, key
+                assert torch.equal(state[key], wanted[key]), key
+
+
 def test_autograd(backend: Target, kind: Kind) -> None:
     """A step leaves no graph behind, whether or not autograd is on around it."""
     optimizer, pairs = model(kind, backend)
