@@ -51,14 +51,12 @@ def _tile(elements: int) -> Edit:
 
 
 def _lag(residents: str) -> Edit:
-    return Edit(
-        EXECUTOR, "Tables tables(infos, 3 * resident_)", f"Tables tables(infos, {residents})"
-    )
+    return Edit(EXECUTOR, "lag = 3 * resident;", f"lag = {residents};")
 
 
 def _finish(items: int) -> Edit:
-    old = "constexpr int kItemsPerFinish = 4;"
-    return Edit(ARGS, old, f"constexpr int kItemsPerFinish = {items};")
+    old = "constexpr int64_t kItemsPerFinish = 4;"
+    return Edit(ARGS, old, f"constexpr int64_t kItemsPerFinish = {items};")
 
 
 NO_HINTS = (
@@ -135,17 +133,17 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "finish after 1.0 resident",
         "a second visit sooner, while p, m and v are still in the second-level cache",
-        (_lag("resident_"),),
+        (_lag("resident"),),
     ),
     Variant(
         "finish after 2.0 resident",
         "sooner, but the tensor may be undecided when its ticket is drawn",
-        (_lag("2 * resident_"),),
+        (_lag("2 * resident"),),
     ),
     Variant(
         "finish after 4.0 resident",
         "later: fewer blocks wait for a decision",
-        (_lag("4 * resident_"),),
+        (_lag("4 * resident"),),
     ),
     Variant("1 item a finish ticket", "most blocks share a second visit", (_finish(1),)),
     Variant("8 items a finish ticket", "fewer looks at a flag that says settled", (_finish(8),)),
@@ -153,7 +151,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "finish tickets in a row",
         "whether looks at a flag cost less between work than at a time",
-        (Edit(EXECUTOR, "if (!to_finish.empty() &&", "while (!to_finish.empty() &&"),),
+        (Edit(EXECUTOR, "if (!to_finish_.empty() &&", "while (!to_finish_.empty() &&"),),
     ),
     Variant(
         "workers look at settled tickets",

@@ -25,10 +25,11 @@ class Tables {
   std::vector<Ticket> tickets;
   int64_t scratch_bytes = 0;
 
-  // `lag`: a tensor's finish tickets follow its last accumulate ticket by as many others, so that
-  // whoever draws one finds the tensor decided, and its data still in the second-level cache. One
-  // at a time, since many in a row, of a tensor that is settled, would leave the memory idle.
-  Tables(const std::vector<TensorInfo>& infos, int64_t lag) {
+  // `resident`: blocks that run at a time. A tensor's finish tickets follow its last accumulate
+  // ticket by three times as many others, so that whoever draws one finds the tensor decided, and
+  // its data still in the second-level cache. One at a time, since many in a row, of a tensor that
+  // is settled, would leave the memory idle; where no other work is left, about one for each block.
+  Tables(const std::vector<TensorInfo>& infos, int64_t resident) {
     for (size_t t = 0; t < infos.size(); ++t)
       tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
     // Large tensors first, so that blocks run out of work at about the same time.
@@ -37,29 +38,34 @@ class Tables {
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
       return tensors[a].item_count > tensors[b].item_count;
     });
-    std::deque<std::pair<int64_t, Ticket>> to_finish;  // (not before this many tickets, ticket)
+    const int64_t lag = 3 * resident;
     for (const int32_t t : order) {
       for (int64_t i = 0; i < tensors[t].item_count; ++i) {
         tickets.push_back({tensors[t].first_item + i, 1, t, TicketKind::kAccumulate});
-        if (!to_finish.empty() && to_finish.front().first <= n_tickets()) {
-          tickets.push_back(to_finish.front().second);
-          to_finish.pop_front();
+        if (!to_finish_.empty() && to_finish_.front().not_before <= n_tickets()) {
+          add_finish_ticket(kItemsPerFinish);
         }
       }
-      if (!needs_finishing(tensors[t])) continue;
-      for (int64_t i = 0; i < tensors[t].item_count; i += kItemsPerFinish) {
-        const int64_t count = std::min<int64_t>(kItemsPerFinish, tensors[t].item_count - i);
-        const Ticket ticket = {tensors[t].first_item + i, count, t, TicketKind::kFinish};
-        to_finish.emplace_back(n_tickets() + lag, ticket);
-      }
+      if (needs_finishing(tensors[t])) to_finish_.push_back({n_tickets() + lag, t, 0});
     }
-    for (const auto& entry : to_finish) tickets.push_back(entry.second);
+    while (!to_finish_.empty()) {
+      const int64_t items = tensors[to_finish_.front().tensor].item_count;
+      add_finish_ticket(std::max(kItemsPerFinish, (items + resident - 1) / resident));
+    }
     if (tickets.size() > UINT32_MAX / 2) {
       throw std::length_error("adamp_fused: more than 2^31 work items in one step");
     }
   }
 
  private:
+  // A tensor whose items all have accumulate tickets, and the first that has no finish ticket yet.
+  struct ToFinish {
+    int64_t not_before;  // this many tickets
+    int32_t tensor;
+    int64_t next_item;
+  };
+  std::deque<ToFinish> to_finish_;
+
   int64_t n_tickets() const { return static_cast<int64_t>(tickets.size()); }
 
   DeviceTensor tensor_of(const TensorInfo& info, int32_t index) {
@@ -74,8 +80,6 @@ class Tables {
     tensor.wide = boundary(info.param) == boundary(info.moment1) &&
                   (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
     if (needs_finishing(tensor)) {
-      tensor.finish_tickets =
-          static_cast<int32_t>((added.count + kItemsPerFinish - 1) / kItemsPerFinish);
       const bool is_double = info.dtype == DType::kFloat64;
       tensor.slots =
           reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
@@ -90,6 +94,17 @@ class Tables {
     scratch_bytes += (bytes + 15) / 16 * 16;
     return at;
   }
+
+  void add_finish_ticket(int64_t items) {
+    ToFinish& waiting = to_finish_.front();
+    DeviceTensor& tensor = tensors[waiting.tensor];
+    const int64_t count = std::min(items, tensor.item_count - waiting.next_item);
+    tickets.push_back(
+        {tensor.first_item + waiting.next_item, count, waiting.tensor, TicketKind::kFinish});
+    ++tensor.finish_tickets;
+    waiting.next_item += count;
+    if (waiting.next_item == tensor.item_count) to_finish_.pop_front();
+  }
 };
 
 class CudaExecutor : public Executor {
@@ -99,7 +114,7 @@ class CudaExecutor : public Executor {
       : method_(method), n_tensors_(static_cast<int64_t>(infos.size())) {
     for (const TensorInfo& info : infos) types_ = std::max(types_, type_set_of(info.dtype));
     resident_ = resident_blocks(method, types_);
-    const Tables tables(infos, 3 * resident_);
+    const Tables tables(infos, resident_);
     const auto upload = [&](const auto& values) {
       using Value = typename std::decay_t<decltype(values)>::value_type;
       memory_.push_back(allocate(static_cast<int64_t>(values.size() * sizeof(Value)) + 1));

@@ -45,7 +45,7 @@ constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128
 
 // Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where
 // something is, others wait for the block that has it, and for the ticket that it drew ahead.
-constexpr int kItemsPerFinish = 4;
+constexpr int64_t kItemsPerFinish = 4;
 
 struct DeviceTensor {
   TensorInfo info;

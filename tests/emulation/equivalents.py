@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emulation.sources import ARGS, HOST, KERNEL, LOOPS, PLAN, SPAN, TENSOR, TILE
+from emulation.sources import ARGS, FETCH, HOST, KERNEL, LOOPS, PLAN, SPAN, TENSOR, TILE
 
 _HINT = "a hint, what leaves the cache first"
 _SIZE = "any size of an item that shared memory holds is right"
@@ -12,6 +12,8 @@ _ONE = "any one thread may do it, all of them having met before"
 _BANKS = "other banks of shared memory, which have a test of their own"
 _ALIKE = "the same value for all arguments there are"
 _ANY = "any value but zero means the same"
+_LOOK = "the workers look at what is not ended here"
+_AHEAD = "what is asked for ahead, which has a test of its own"
 
 # (file, part of the line, part of the edited line, reason)
 _KNOWN = (
@@ -44,9 +46,10 @@ _KNOWN = (
     (ARGS, "int tile_elements(DType dtype)", "", _SIZE),
     (ARGS, "int max_rows(DType dtype)", "", _SIZE),
     (ARGS, "kInlineCapacity = 12288;", "kInlineCapacity = 122", _ORDER),
-    (HOST, "const Tables tables(infos, 3 * resident_);", "resident_);", _ORDER),
-    (HOST, "n_tickets() + lag, ticket);", "n_tickets() ", _ORDER),
-    (HOST, "to_finish.front().first <= n_tickets()", "", _ORDER),
+    (HOST, "const int64_t lag = 3 * resident;", "", _ORDER),
+    (HOST, "{n_tickets() + lag, t, 0}", "t, 0}", _ORDER),
+    (HOST, "to_finish_.front().not_before <= n_tickets()", "", _ORDER),
+    (HOST, "std::max(kItemsPerFinish, (items + resident - 1) / resident)", "", _ORDER),
     (HOST, "tensors[a].item_count > tensors[b].item_count", "", _ORDER),
     (HOST, "if (!values.empty()) {", "if (true) {", "a copy of no bytes"),
     (HOST, "sizeof(Slot<float>))", "sizeof(Slot<double>) : sizeof(Slot<double>)", _MEMORY),
@@ -54,6 +57,18 @@ _KNOWN = (
     (HOST, "(bytes + 15) / 16 * 16;", "(bytes + 15) / 15 * 16;", _MEMORY),
     (HOST, "(bytes + 15) / 16 * 16;", "(bytes + 16) / 16 * 16;", _MEMORY),
     (HOST, "tickets.size() > UINT32_MAX / 2", "", "no test has so many tickets"),
+    (HOST, "more than 2^31 work items", "", "no test has so many tickets"),
+    (HOST, "const int blocks =", "std::max", "how many blocks run at a time"),
+    (HOST, "allocate(tables.scratch_bytes + 1)", "", _MEMORY),
+    (HOST, "if (size <= kInlineCapacity)", "size < kInline", "either way is right"),
+    (HOST, "for (size_t t = 0; t < order.size()", "t = 1;", _ALIKE),
+    (HOST, "for (int64_t i = 0; i < tensors[t].item_count", "int32_t i", _ALIKE),
+    (FETCH, "const bool settled =", "= accumulates &&", _LOOK),
+    (FETCH, "if (settled) {", "if (false) {", _LOOK),
+    (FETCH, "uint32_t word_ = 0;", "", "of lanes that have no word to put"),
+    (FETCH, "View last = View::kNone;", "", "where none is kept, nothing is foreseen by it"),
+    (FETCH, "const int64_t offset =", "", _AHEAD),
+    (FETCH, "const int64_t size = size_of", "", _AHEAD),
     (PLAN, "tensor.rows * tensor.cols > 0", "tensor.rows * tensor.rows > 0", _ALIKE),
 )
 

@@ -9,20 +9,21 @@ MUTATIONS = (
     Mutation(
         "waits for a higher ticket",
         HOST,
-        "to_finish.emplace_back(n_tickets() + lag, ticket);",
-        "tickets.insert(tickets.end() - tensors[t].item_count, ticket);",
+        "to_finish_.push_back({n_tickets() + lag, t, 0});",
+        "tickets.insert(tickets.end() - tensors[t].item_count, {tensors[t].first_item,"
+        " tensors[t].item_count, t, TicketKind::kFinish}), ++tensors[t].finish_tickets;",
     ),
     Mutation(
         "finish tickets miss the last items",
         HOST,
-        "std::min<int64_t>(kItemsPerFinish, tensors[t].item_count - i);",
-        "std::min<int64_t>(kItemsPerFinish - 1, tensors[t].item_count - i);",
+        "if (waiting.next_item == tensor.item_count)",
+        "if (waiting.next_item + 1 >= tensor.item_count)",
     ),
     Mutation(
-        "one finish ticket too many",
+        "finish tickets counted twice",
         HOST,
-        "(added.count + kItemsPerFinish - 1) / kItemsPerFinish",
-        "(added.count + kItemsPerFinish + 3) / kItemsPerFinish",
+        "++tensor.finish_tickets;",
+        "tensor.finish_tickets += 2;",
     ),
     Mutation(
         "scratch of two tensors overlaps",
