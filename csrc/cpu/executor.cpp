@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <thread>
 
 #include "shares.h"
 #include "tensor_work.h"
@@ -141,6 +142,7 @@ class CpuExecutor : public Executor {
     while (surely_unfinished_.load(std::memory_order_relaxed) > 0) {
       if (n_to_finish_.load(std::memory_order_relaxed) > 0) return true;
       if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::yield();  // the other thread may have been woken on this core
     }
     return false;
   }
