@@ -121,7 +121,12 @@ def _ratio_bars(axes: Axes, workloads: list[dict[str, Any]], family: Family) -> 
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.3, high * 1.3)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    # Within a decade matplotlib would label every minor tick, one over the other.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(workloads)), [workload["title"] for workload in workloads])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
