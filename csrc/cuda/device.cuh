@@ -25,7 +25,16 @@ using Float16 = __half;
 
 constexpr int kWarpSize = 32;
 
-ADAMP_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+// Read anew each time: an index that the compiler knows to stay the same, and what follows from it,
+// would be in registers throughout the kernel.
+ADAMP_DEVICE int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+ADAMP_DEVICE int lane_index() { return thread_index() % kWarpSize; }
+// The workers: the threads of all warps but the last.
+ADAMP_DEVICE int worker_count() { return static_cast<int>(blockDim.x) - kWarpSize; }
 ADAMP_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
 
 // Of the launch's dynamic shared memory; 16-byte aligned.
@@ -37,10 +46,9 @@ ADAMP_DEVICE unsigned char* shared_memory() {
 // Barrier of all threads of the block; orders their shared and global memory accesses.
 ADAMP_DEVICE void sync_block() { __syncthreads(); }
 
-// The same for the first kCount threads of the block, whole warps: the others do not take part.
-template <int kCount>
-ADAMP_DEVICE void sync_threads() {
-  asm volatile("bar.sync 1, %0;" ::"n"(kCount) : "memory");
+// The same for the workers: the last warp does not take part.
+ADAMP_DEVICE void sync_workers() {
+  asm volatile("bar.sync 1, %0;" ::"r"(worker_count()) : "memory");
 }
 
 // The value of the lane whose index differs by `mask`; all 32 lanes take part.

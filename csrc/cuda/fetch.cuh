@@ -12,17 +12,17 @@ template <class T>
 class Spread {
  public:
   ADAMP_DEVICE explicit Spread(const T* from) {
-    if (lane() < kWords) word_ = load_word(from, lane());
+    const int lane = lane_index();
+    if (lane < kWords) word_ = load_word(from, lane);
   }
   ADAMP_DEVICE void put(T& to) const {
-    if (lane() < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + lane(), word_);
+    const int lane = lane_index();
+    if (lane < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + lane, word_);
   }
 
  private:
   static constexpr int kWords = sizeof(T) / sizeof(uint32_t);
   static_assert(kWords <= kWarpSize && sizeof(T) % sizeof(uint32_t) == 0, "one word for each lane");
-  static ADAMP_DEVICE int lane() { return thread_index() - kWorkers; }
-
   uint32_t word_ = 0;
 };
 
@@ -37,7 +37,7 @@ ADAMP_DEVICE void ask_for(const TensorInfo& info, const Item& item, const void* 
       static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin) * size);
   const int asked = kMethod == Method::kAdamP ? bytes / 2 : bytes;
   const auto ask = [&](const void* array) {
-    prefetch(static_cast<const unsigned char*>(array) + offset, asked, thread_index() - kWorkers);
+    prefetch(static_cast<const unsigned char*>(array) + offset, asked, lane_index());
   };
   ask(grad);
   ask(info.param);
@@ -48,7 +48,7 @@ ADAMP_DEVICE void ask_for(const TensorInfo& info, const Item& item, const void* 
 // Whether there is nothing to finish of a tensor, as far as is known: where it is not decided yet,
 // the workers look again. Called by all lanes together.
 ADAMP_DEVICE bool is_settled(const Decision& decision) {
-  const bool first_lane = thread_index() == kWorkers;
+  const bool first_lane = lane_index() == 0;
   return warp_sum(first_lane && load_acquire(&decision.decided) == kSettled) != 0;
 }
 
@@ -64,7 +64,7 @@ ADAMP_DEVICE void count_finished(Decision& decision, const DeviceTensor& tensor)
 // stored: stores wait for their loads, and later loads for them.
 template <Method kMethod>
 ADAMP_DEVICE bool fetch_ticket(const KernelArgs& args, const Launch& launch, Fetched& to) {
-  const bool first_lane = thread_index() == kWorkers;
+  const bool first_lane = lane_index() == 0;
   const uint32_t drawn = first_lane ? fetch_add_relaxed(args.next_ticket, 1) : 0;
   const uint32_t number = warp_sum(drawn);
   if (first_lane) to.number = number;

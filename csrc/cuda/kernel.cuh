@@ -35,11 +35,11 @@ struct TicketWork {
   ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
 
   ADAMP_DEVICE void arrive() {
-    sync_threads<kWorkers>();
+    sync_workers();
     if (thread_index() == 0) {
       memory.flag = fetch_add_acq_rel(&decision().arrived, 1) + 1 == given.tensor.item_count;
     }
-    sync_threads<kWorkers>();
+    sync_workers();
     if (!memory.flag) return;
     const Decided decided = work.decide();
     if (thread_index() != 0) return;
@@ -57,7 +57,7 @@ struct TicketWork {
       memory.flag = decided;
       if (decided == kToFinish) work.fetch_decision();
     }
-    sync_threads<kWorkers>();
+    sync_workers();
     if (memory.flag == kToFinish) {
       for (int64_t i = 0; i < given.ticket.item_count; ++i) {
         work.finish(launch.items[given.ticket.first_item + i]);
@@ -106,10 +106,10 @@ ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
 }
 
 template <Method kMethod, TypeSet kTypes>
-ADAMP_KERNEL(kBlockSize, blocks_per_sm(kTypes))
+ADAMP_KERNEL(block_size(kTypes), blocks_per_sm(kTypes))
 step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
-  const bool fetches = thread_index() >= kWorkers;
+  const bool fetches = thread_index() >= worker_count();
   if (thread_index() == 0) state.launch = launch_of(args);
   sync_block();
   for (uint32_t turn = 0;; ++turn) {
@@ -122,7 +122,7 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
     sync_block();
     if (next.number < args.n_tickets) continue;
     // Every block draws one number beyond the last ticket; who drew the highest, drew last.
-    if (thread_index() == kWorkers && next.number == args.n_tickets + block_count() - 1) {
+    if (thread_index() == worker_count() && next.number == args.n_tickets + block_count() - 1) {
       store_cross_block(args.next_ticket, 0u);
     }
     return;

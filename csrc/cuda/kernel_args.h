@@ -12,11 +12,6 @@
 
 namespace adamp {
 
-// Nine warps work on a ticket, and one fetches the next. With two blocks on an SM that leaves 96
-// registers a thread: with 384 threads, and 80, the kernel for 16 bits spilled.
-constexpr int kWorkers = 288;
-constexpr int kBlockSize = kWorkers + 32;
-
 // The storage types that occur in a plan: code for a type that does not would take registers.
 // Each set contains the one before.
 enum class TypeSet : int32_t { kFloat32, kNarrow, kAll };
@@ -25,6 +20,13 @@ constexpr TypeSet type_set_of(DType dtype) {
          : dtype == DType::kFloat32 ? TypeSet::kFloat32
                                     : TypeSet::kNarrow;
 }
+
+// Threads of a block that work on a ticket; one more warp fetches the next. Two blocks on an SM
+// leave 72 registers a thread to 384 and a warp, with more loads under way, and 96 to 288, without
+// which AdamP's kernel for 16 bits spills.
+constexpr int workers(TypeSet types) { return types == TypeSet::kFloat32 ? 384 : 288; }
+constexpr int kMostWorkers = workers(TypeSet::kFloat32);
+constexpr int block_size(TypeSet types) { return workers(types) + 32; }
 
 // Processors of compute capability 8.6, 8.9 and 12.0 have 100 KB of shared memory: one block's.
 #if defined(__CUDA_ARCH__) && \
@@ -36,10 +38,11 @@ constexpr int kMostBlocksPerSM = 2;
 // Blocks that the compiler leaves registers for. The arithmetic of float64 needs twice as many.
 constexpr int blocks_per_sm(TypeSet types) { return types == TypeSet::kAll ? 1 : kMostBlocksPerSM; }
 
-// Elements of an item: four wide accesses of float32 for each worker, which is also one row of a
-// 512-channel 3x3 convolution. Its p, g and u are kept in shared memory (54 KiB), so that two
-// blocks fit on one SM of compute capability 8.0, 9.0 and 10.0, and one of the others.
-constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 2304 : 4608; }
+// Elements of an item: four wide accesses of float32 for each of 384 workers. Rows of 768, 1,024,
+// 2,048 and 3,072 fill it, and one of 5,632 is not in two. Its p, g and u are kept in shared memory
+// (72 KiB), so that two blocks fit on one SM of compute capability 8.0, 9.0 and 10.0, and one of
+// the others.
+constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 3072 : 6144; }
 // Rows of an item: their sums are kept in shared memory too.
 constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
 

@@ -48,9 +48,10 @@ ADAMP_DEVICE RowSums<S> sum_columns(int row, Column first, Column cols, int step
 template <class Storage, class Column, class Term>
 ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory, const Term& term) {
   using S = typename SharedMemory<Storage>::S;
-  const int warp = thread_index() / kWarpSize, lane = thread_index() % kWarpSize;
-  if (rows <= kWarps) {
-    const int share = kWarps / rows;
+  const int warps = worker_count() / kWarpSize;
+  const int warp = thread_index() / kWarpSize, lane = lane_index();
+  if (rows <= warps) {
+    const int share = warps / rows;
     const int row = warp / share, part = warp % share;
     if (row < rows) {
       const Column first = part * kWarpSize + lane;
@@ -58,7 +59,7 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
       sums = lane_sums(sums, kWarpSize);
       if (lane == 0) memory.warp_sums[row][part] = sums;
     }
-    sync_threads<kWorkers>();
+    sync_workers();
     if (thread_index() < rows) {
       RowSums<S> sums = {};
       for (int i = 0; i < share; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
@@ -70,7 +71,7 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
     const int lanes = 1 << shift, rows_per_warp = kWarpSize >> shift;
     const int part = lane & (lanes - 1);
     // All lanes of a warp take every turn, since they shuffle together.
-    for (int first = warp * rows_per_warp; first < rows; first += kWarps * rows_per_warp) {
+    for (int first = warp * rows_per_warp; first < rows; first += warps * rows_per_warp) {
       const int row = first + (lane >> shift);
       RowSums<S> sums = {};
       if (row < rows) sums = sum_columns<S>(row, Column(part), cols, lanes, term);
@@ -78,7 +79,7 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
       if (row < rows && part == 0) memory.row_sums[row] = sums;
     }
   }
-  sync_threads<kWorkers>();
+  sync_workers();
 }
 
 // The same for a span that is in the tile.

@@ -29,7 +29,8 @@ int resident() {
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kBlockSize, kShared),
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, block_size(kTypes),
+                                                      kShared),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
   return processors * per_processor;
 }
@@ -103,7 +104,8 @@ void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& arg
   for_kernel(method, types, [&](auto known_method, auto known_types) {
     constexpr TypeSet kTypes = known_types.value;
     step_kernel<known_method.value, kTypes>
-        <<<blocks, kBlockSize, shared_bytes<kTypes>(), static_cast<cudaStream_t>(stream)>>>(args);
+        <<<blocks, block_size(kTypes), shared_bytes<kTypes>(), static_cast<cudaStream_t>(stream)>>>(
+            args);
   });
   check(cudaGetLastError(), "launch of the step kernel");
 }

@@ -36,7 +36,7 @@ struct BlockState {
 };
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 
-constexpr int kWarps = kWorkers / kWarpSize;  // that work
+constexpr int kMostWarps = kMostWorkers / kWarpSize;  // that work
 
 template <class S>
 struct SharedUpdate {
@@ -54,7 +54,7 @@ struct SharedMemory {
   Tile<Storage> p, g, u;
   RowSums<S> row_sums[kRows];
   SharedUpdate<S> row_updates[kRows];
-  RowSums<S> warp_sums[kWarps][kWarps];
+  RowSums<S> warp_sums[kMostWarps][kMostWarps];
   RowSums<S> total;
   Scalars<S> scalars;
   Early early;

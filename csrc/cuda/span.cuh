@@ -96,11 +96,11 @@ struct Span {
   template <class Body>
   ADAMP_DEVICE void for_each(const Body& body) const {
     if (!wide) {
-      for (int i = thread_index(); i < count; i += kWorkers) body(Count<1>(), i);
+      for (int i = thread_index(); i < count; i += worker_count()) body(Count<1>(), i);
       return;
     }
     const int packs = (count - head) / kWidth;
-    for (int pack = thread_index(); pack < packs; pack += kWorkers) {
+    for (int pack = thread_index(); pack < packs; pack += worker_count()) {
       body(Count<kWidth>(), head + pack * kWidth);
     }
     const int tail = head + packs * kWidth;

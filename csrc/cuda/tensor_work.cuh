@@ -23,32 +23,30 @@ struct TensorWork {
   template <class Arrive>
   ADAMP_DEVICE void accumulate(const Item& item, const Arrive& arrive) {
     const TensorInfo& info = given.tensor.info;
-    const Span<Storage> span = span_of(item);
-    const int rows = static_cast<int>(item.row_end - item.row_begin);
-    const int cols = static_cast<int>(item.col_end - item.col_begin);
+    // The item's span is found anew each time: kept throughout, it would take ten registers.
     if (thread_index() == 0) {
       memory.early = foresee(info.projection, info.dtype, one_item(),
                              given.tensor.rows_are_split != 0, given.last, memory.scalars);
     }
-    sync_threads<kWorkers>();
+    sync_workers();
     const Early early = memory.early;
     if (info.projection == Projection::kOff) {
-      Loops::template sweep<true, false, false>(span, memory);
+      Loops::template sweep<true, false, false>(span_of(item), memory);
       return;
     }
     if (early == Early::kAllRows) {
-      Loops::template sweep<true, true, false>(span, memory);
+      Loops::template sweep<true, true, false>(span_of(item), memory);
     } else if (early == Early::kChannelRows || one_item()) {
-      Loops::template sweep<false, true, false>(span, memory);
+      Loops::template sweep<false, true, false>(span_of(item), memory);
     } else {
-      Loops::template sweep<false, true, true>(span, memory);
+      Loops::template sweep<false, true, true>(span_of(item), memory);
     }
-    sync_threads<kWorkers>();
-    sum_tile_rows(span, rows, cols, memory);
-    if (thread_index() < kWarpSize) judge_rows(item, rows, early);
-    sync_threads<kWorkers>();
+    sync_workers();
+    sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);
+    if (thread_index() < kWarpSize) judge_rows(item, rows_of(item), early);
+    sync_workers();
     if (early == Early::kChannelRows || one_item()) {
-      Loops::apply_kept(span, cols, memory);
+      Loops::apply_kept(span_of(item), cols_of(item), memory);
     }
     if (needs_decision()) arrive();
   }
@@ -91,9 +89,9 @@ struct TensorWork {
     const Scalars<S>& h = memory.scalars;
     const View outcome = memory.outcome;
     const bool right = foreseen(memory.early, outcome);
-    const int rows = static_cast<int>(item.row_end - item.row_begin);
+    const int rows = rows_of(item);
     const bool buffer = Loops::projects_buffer(h);
-    for (int row = thread_index(); row < rows; row += kWorkers) {
+    for (int row = thread_index(); row < rows; row += worker_count()) {
       const RowRecord<S>& record = records()[item.row_begin + row];
       const bool updated = load_cross_block(&record.updated) != 0;
       const RowUpdate<S> channel =
@@ -115,18 +113,22 @@ struct TensorWork {
       }
       memory.row_updates[row] = update;
     }
-    sync_threads<kWorkers>();
-    const Span<Storage> span = span_of(item);
-    const int cols = static_cast<int>(item.col_end - item.col_begin);
+    sync_workers();
     if (h.nesterov) {
-      Loops::template apply_again<true>(span, cols, memory);
+      Loops::template apply_again<true>(span_of(item), cols_of(item), memory);
     } else {
-      Loops::template apply_again<false>(span, cols, memory);
+      Loops::template apply_again<false>(span_of(item), cols_of(item), memory);
     }
-    sync_threads<kWorkers>();
+    sync_workers();
   }
 
  private:
+  static ADAMP_DEVICE int rows_of(const Item& item) {
+    return static_cast<int>(item.row_end - item.row_begin);
+  }
+  static ADAMP_DEVICE int cols_of(const Item& item) {
+    return static_cast<int>(item.col_end - item.col_begin);
+  }
   ADAMP_DEVICE Slot<S>* slots() const {
     return reinterpret_cast<Slot<S>*>(launch.scratch + given.tensor.slots);
   }
@@ -218,7 +220,7 @@ struct TensorWork {
           failed += !cosine_below(sums, bound, memory.scalars.eps);
         }
       }
-      sync_threads<kWorkers>();
+      sync_workers();
     }
     return thread_index() < kWarpSize ? warp_sum(failed) : 0;
   }

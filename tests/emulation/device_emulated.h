@@ -27,6 +27,8 @@ using Float16 = EmulatedFloat16;
 constexpr int kWarpSize = 32;
 
 inline int thread_index() { return emulation::here.thread; }
+inline int lane_index() { return thread_index() % kWarpSize; }
+inline int worker_count() { return emulation::here.threads - kWarpSize; }
 inline int block_count() { return emulation::here.blocks; }
 inline unsigned char* shared_memory() { return emulation::here.shared; }
 
@@ -35,9 +37,8 @@ inline void sync_block(const char* file = __builtin_FILE(), int line = __builtin
   emulation::barrier({file, line});
 }
 
-template <int kCount>
-inline void sync_threads(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-  emulation::barrier_of_first(kCount, {file, line});
+inline void sync_workers(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  emulation::barrier_of_first(worker_count(), {file, line});
 }
 
 template <class T>

@@ -48,7 +48,8 @@ struct Site {
 
 // The running fiber. Written at every switch, so that the many who ask need no call.
 struct Here {
-  int thread = 0, block = 0, blocks = 0;
+  int thread = 0, threads = 0;  // of the block
+  int block = 0, blocks = 0;
   unsigned char* shared = nullptr;
   const unsigned char* stack = nullptr;  // null: host code
   size_t stack_size = 0;

@@ -19,7 +19,8 @@ void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
     constexpr adamp::TypeSet kTypes = known_types.value;
     if constexpr (kTypes == adamp::TypeSet::kFloat32 || !kFloatOnly) {
       const auto body = [&args] { adamp::step_kernel<kMethod, kTypes>(args); };
-      run_launch({blocks, adamp::kBlockSize, adamp::kWorkers, adamp::shared_bytes<kTypes>(), body},
+      run_launch({blocks, adamp::block_size(kTypes), adamp::workers(kTypes),
+                  adamp::shared_bytes<kTypes>(), body},
                  schedule);
     }
   });

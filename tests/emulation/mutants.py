@@ -64,15 +64,15 @@ OPERATORS = (
     # A statement, or a part of one, that is missing.
     (r"^ +(?!return|break|const|using)[\w:.&*>\[\]-]+( [-+*|&]?= .*|\(.*|\+\+);$", ";"),
     (r"\bif \(.+?\) (?=[\w:.]+[ (].*;)", ""),
-    (r"\b(sync_block|sync_threads<kWorkers>)\(\);", ";"),
-    (r"\bsync_threads<kWorkers>\(\);", "sync_block();"),
+    (r"\b(sync_block|sync_workers)\(\);", ";"),
+    (r"\bsync_workers\(\);", "sync_block();"),
     (r"\bcontinue;", ";"),
     # The order of memory, and who does it.
     (r"\bfetch_add_acq_rel\b", "fetch_add_relaxed"),
     (r"\bstore_release\(([^,]+), (.+)\);", r"store_cross_block(\1, uint32_t{\2});"),
     (r"\bload_acquire\b", "load_cross_block"),
     (r"\bthread_index\(\) == 0\b", "thread_index() == 1"),
-    (r"\bkWorkers\b(?!>)", "kWarpSize"),
+    (r"\bworker_count\(\)", "kWarpSize"),
     (r"\bkWarpSize\b", "(kWarpSize / 2)"),
     # One thing taken for another.
     (r"\bp \* g\b", "p * u"),

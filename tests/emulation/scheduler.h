@@ -178,8 +178,13 @@ class Scheduler {
       here = Here();
       return;
     }
-    here = {fiber->thread,        fiber->block->index, launch_.blocks, fiber->block->shared.get(),
-            fiber->context.stack, fiber->context.size};
+    here = {fiber->thread,
+            launch_.threads,
+            fiber->block->index,
+            launch_.blocks,
+            fiber->block->shared.get(),
+            fiber->context.stack,
+            fiber->context.size};
   }
 
   void start_block(Block& block) {

@@ -229,9 +229,9 @@ void take_turns(bool ahead) {
     if (thread_index() == 32) shared[(turn + ahead) % 2] = turn + ahead;
     if (fetches) continue;
     const int seen = shared[turn % 2];
-    sync_threads<32>();
+    sync_workers();
     shared[2 + thread_index()] = seen + thread_index();
-    sync_threads<32>();
+    sync_workers();
     if (shared[2 + (thread_index() ^ 1)] != turn + (thread_index() ^ 1)) {
       emulation::fail("reads another turn's number");
     }
@@ -248,14 +248,14 @@ void check_workers() {
   expect_fault("the workers' barrier without one of them",
                fault_of(
                    [] {
-                     if (thread_index() < 16) sync_threads<32>();
+                     if (thread_index() < 16) sync_workers();
                      sync_block();
                    },
                    1, 32),
                "others of its block at");
-  expect_fault("another at the workers' barrier", fault_of([] { sync_threads<32>(); }, 1, 32),
+  expect_fault("another at the workers' barrier", fault_of([] { sync_workers(); }, 1, 32),
                "the block's workers are the first 32");
-  expect_fault("a barrier of others than the workers", fault_of([] { sync_threads<32>(); }),
+  expect_fault("a barrier of others than the workers", fault_of([] { sync_workers(); }),
                "the block's workers are the first 64");
 }
 

@@ -46,13 +46,14 @@ def listing(arch: str) -> str:
 
 def _sources(text: str, name: str, float_only: bool) -> tuple[list[Path], tuple[str, ...]]:
     """Write the kernels of a listing as C++; the files, and what the compiler must know of them."""
-    files, facts = [], set()
+    files: list[Path] = []
+    facts: set[str] = set()
     for mangled, (entry, translate) in entries(text).items():
         found = NAME.search(mangled)
         if found is None:
             raise ValueError(f"an entry that is no step kernel: {mangled}")
         [size] = entry.parameters.values()
-        facts.add((f"-DPTX_PARAMETER_BYTES={size}", f"-DPTX_THREADS={entry.threads}"))
+        facts |= {f"-DPTX_PARAMETER_BYTES={size}", f"-DPTX_THREADS_{found[2]}={entry.threads}"}
         if float_only and found[2] != "0":
             continue
         code = (
@@ -64,8 +65,9 @@ def _sources(text: str, name: str, float_only: bool) -> tuple[list[Path], tuple[
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(code)
         files.append(path)
-    [known] = facts
-    return files, known
+    if len({fact.split("=")[0] for fact in facts}) != len(facts):
+        raise ValueError(f"kernels that are launched alike differ: {sorted(facts)}")
+    return files, tuple(sorted(facts))
 
 
 def driver(text: str, variant: emulated.Variant, name: str) -> Path:

@@ -34,13 +34,13 @@ def _reduce(o: Operands, i: Instruction) -> str:
 
 
 def _barrier(o: Operands, i: Instruction) -> str:
-    number, *count = (int(operand, 0) for operand in i.operands)
-    if i.opcode[1:] != ("sync",):
+    number, *count = i.operands
+    if i.opcode[1:] != ("sync",) or o.is_register(number):
         raise Unknown(i, "another barrier")
-    if number == 0 and not count:
+    if int(number, 0) == 0 and not count:
         return "barrier();"
-    if number != 0 and count:
-        return f"barrier_of({number}, {count[0]});"
+    if int(number, 0) != 0 and count:
+        return f"barrier_of({number}, {o.read(count[0], 'u32')});"
     raise Unknown(i, "a barrier of other threads")
 
 

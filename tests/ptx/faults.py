@@ -31,8 +31,8 @@ class Fault:
 
 
 FAULTS = (
-    Fault("barrier_of_fewer", r"bar\.sync\s+1, 288;", "bar.sync 1, 256;", "first 256 threads"),
-    Fault("barrier_of_all", r"bar\.sync\s+1, 288;", "bar.sync 0;", "WRONG"),
+    Fault("barrier_of_fewer", r"bar\.sync\s+1, %r\d+;", "bar.sync 1, 256;", "first 256 threads"),
+    Fault("barrier_of_all", r"bar\.sync\s+1, %r\d+;", "bar.sync 0;", "WRONG"),
     Fault("relaxed_arrival", r"atom\.acq_rel\.gpu", "atom.relaxed.gpu", "race"),
     Fault("relaxed_release", r"st\.release\.gpu", "st.relaxed.gpu", "race"),
     Fault("relaxed_acquire", r"ld\.acquire\.gpu", "ld.relaxed.gpu", "race"),

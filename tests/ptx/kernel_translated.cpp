@@ -5,9 +5,9 @@
 #include "../../csrc/cuda/shared_memory.cuh"
 #include "../emulation/kernel_emulated.h"
 
-// Of the listing: bytes of the one parameter, threads of a block.
+// Of the listing: bytes of the one parameter, threads of a block for each set of types.
 static_assert(sizeof(adamp::KernelArgs) == PTX_PARAMETER_BYTES, "nvcc lays it out as g++ does");
-static_assert(adamp::kBlockSize == PTX_THREADS, "what the kernels were compiled for");
+constexpr int kThreads[] = {PTX_THREADS_0, PTX_THREADS_1, PTX_THREADS_2};
 
 namespace translated {
 
@@ -28,10 +28,13 @@ void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
                    const adamp::KernelArgs& args, const Schedule& schedule) {
   adamp::for_kernel(method, types, [&](auto known_method, auto known_types) {
     constexpr adamp::TypeSet kTypes = known_types.value;
+    static_assert(adamp::block_size(kTypes) == kThreads[static_cast<int>(kTypes)],
+                  "what the kernels were compiled for");
     const auto kernel =
         translated::entries[static_cast<int>(known_method.value)][static_cast<int>(kTypes)];
     const auto body = [&args, kernel] { kernel(reinterpret_cast<const unsigned char*>(&args)); };
-    run_launch({blocks, adamp::kBlockSize, adamp::kWorkers, adamp::shared_bytes<kTypes>(), body},
+    run_launch({blocks, adamp::block_size(kTypes), adamp::workers(kTypes),
+                adamp::shared_bytes<kTypes>(), body},
                schedule);
   });
 }

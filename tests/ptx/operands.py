@@ -15,6 +15,7 @@ WIDTH = {
 }
 SPECIAL = {
     "%tid.x": "uint32_t(emulation::here.thread)",
+    "%ntid.x": "uint32_t(emulation::here.threads)",
     "%ctaid.x": "uint32_t(emulation::here.block)",
     "%nctaid.x": "uint32_t(emulation::here.blocks)",
 }

@@ -103,8 +103,8 @@ MUTATIONS = (
     Mutation(
         "one row too many for the warps' sums",
         SUMS,
-        "if (rows <= kWarps) {",
-        "if (rows <= kWarps + 2) {",
+        "if (rows <= warps) {",
+        "if (rows <= warps + 2) {",
     ),
     Mutation(
         "half of a warp not summed",

@@ -9,25 +9,25 @@ MUTATIONS = (
     Mutation(
         "no barrier between sweep and sums",
         TENSOR,
-        "sync_threads<kWorkers>(); sum_tile_rows(span, rows, cols, memory);",
-        "sum_tile_rows(span, rows, cols, memory);",
+        "sync_workers(); sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);",
+        "sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);",
     ),
     Mutation(
         "no barrier between judgement and update",
         TENSOR,
-        "judge_rows(item, rows, early); sync_threads<kWorkers>();",
-        "judge_rows(item, rows, early);",
+        "judge_rows(item, rows_of(item), early); sync_workers();",
+        "judge_rows(item, rows_of(item), early);",
     ),
     Mutation(
         "no barrier before arrival",
         KERNEL,
-        "ADAMP_DEVICE void arrive() { sync_threads<kWorkers>();",
+        "ADAMP_DEVICE void arrive() { sync_workers();",
         "ADAMP_DEVICE void arrive() {",
     ),
     Mutation(
         "no barrier between rounds of joined rows",
         TENSOR,
-        "} } sync_threads<kWorkers>(); } return",
+        "} } sync_workers(); } return",
         "} } } return",
         all_types=True,
     ),
@@ -46,15 +46,15 @@ MUTATIONS = (
     Mutation(
         "all threads' barrier in the workers' work",
         KERNEL,
-        "ADAMP_DEVICE void arrive() { sync_threads<kWorkers>();",
+        "ADAMP_DEVICE void arrive() { sync_workers();",
         "ADAMP_DEVICE void arrive() { sync_block();",
     ),
     Mutation(
         "barrier in one warp only",
         TENSOR,
-        "if (thread_index() < kWarpSize) judge_rows(item, rows, early);",
-        "if (thread_index() < kWarpSize) { judge_rows(item, rows, early);"
-        " sync_threads<kWorkers>(); }",
+        "if (thread_index() < kWarpSize) judge_rows(item, rows_of(item), early);",
+        "if (thread_index() < kWarpSize) { judge_rows(item, rows_of(item), early);"
+        " sync_workers(); }",
     ),
     Mutation(
         "relaxed arrival",
