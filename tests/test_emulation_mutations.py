@@ -1,6 +1,7 @@
 """Planted faults in the CUDA kernels: the emulation must notice each."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,12 +30,12 @@ def verdicts(
     for variant in {build.RACES if m.all_types else build.RACES_FLOAT for m in wanted}:
         build.driver(variant)  # what all have in common
 
+    # The threads' folders lie in it: the factory itself is not made for threads.
+    parent: Path = tmp_path_factory.mktemp("mutated")
+
     def judge(mutation: Mutation) -> str:
-        folder: Path = tmp_path_factory.mktemp("mutated")
-        try:
-            return caught(mutation, folder)
-        finally:
-            shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
+            return caught(mutation, Path(folder))
 
     with ThreadPoolExecutor(build.JOBS) as pool:
         yield {mutation.name: pool.submit(judge, mutation) for mutation in wanted}

@@ -110,6 +110,17 @@ def test_initcheck_sees_every_kernel(tmp_path: Path) -> None:
     assert filtered == {"racecheck", "synccheck"}
 
 
+def test_some_stages(tmp_path: Path) -> None:
+    """Patterns choose among them, in the order of all; one that matches none is refused."""
+    setup = make_setup(tmp_path, dict.fromkeys(needs.TOOLS, "/tool"))
+    assert len(stages.chosen("*", setup)) == len(stages.all_stages(setup))
+    some = stages.chosen("DRAM? resnet50*, compute-sanitizer *,build", setup)
+    names = [stage.name for stage in some]
+    assert names[0] == "build" and names[1].endswith("memcheck") and len(names) == 7
+    with pytest.raises(ValueError, match="no stage matches 'sanitizer'; there are: build;"):
+        stages.chosen("build,sanitizer", setup)
+
+
 def executable(path: Path, script: str) -> None:
     """A shell script as a program."""
     path.write_text(f"#!/usr/bin/env bash\n{script}\n")

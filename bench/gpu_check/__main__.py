@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     option("--limit", type=float, default=530.0, help="seconds for everything (530)")
     option("--rounds", type=int, default=20, help="measured steps of each contender (20)")
     option("--workloads", help="comma-separated parameter lists (default: all)")
+    option("--stages", default="*", help="comma-separated patterns of their names (default: all)")
     option("--python", default=sys.executable, help="the Python of the stages (this one)")
     option("--out", help="folder for results (default: $OUT, else bench/results)")
     options = parser.parse_args(arguments)

@@ -26,7 +26,7 @@ LARGEST_LOG = 15 * 2**20
 
 
 def run(options: argparse.Namespace, tools: Mapping[str, str | None]) -> int:
-    """Run all stages; 0 if every one was run and none failed."""
+    """Run the stages; 0 if every one was run and none failed, 2 where a pattern matches none."""
     deadline = time.monotonic() + options.limit
     # So that what runs is ended, and the table printed, also where somebody stops this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -44,7 +44,11 @@ def run(options: argparse.Namespace, tools: Mapping[str, str | None]) -> int:
         workloads=options.workloads.split(",") if options.workloads else list(WORKLOADS),
         rounds=options.rounds,
     )
-    planned = stages.all_stages(setup)
+    try:
+        planned = stages.chosen(options.stages, setup)
+    except ValueError as error:
+        console.say(str(error))
+        return 2
     report = reports.CheckReport(machine.describe(device), [stage.name for stage in planned])
     try:
         for check in runner.run_all(planned, out, deadline, ROOT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -195,3 +196,20 @@ def all_stages(setup: Setup) -> list[Stage]:
         *(dram(setup, name, ours, ours=True) for name in profiled),
         *(dram(setup, name, ADAM.anchor, ours=False) for name in profiled),
     ]
+
+
+def chosen(patterns: str, setup: Setup) -> list[Stage]:
+    """The stages whose names match one of the comma-separated patterns, as a shell would.
+
+    Raises:
+        ValueError: a pattern matches none.
+    """
+    found = all_stages(setup)
+    wanted: set[str] = set()
+    for pattern in patterns.split(","):
+        names = fnmatch.filter([stage.name for stage in found], pattern.strip())
+        if not names:
+            there = "; ".join(stage.name for stage in found)
+            raise ValueError(f"no stage matches {pattern.strip()!r}; there are: {there}")
+        wanted.update(names)
+    return [stage for stage in found if stage.name in wanted]

@@ -53,7 +53,7 @@ inline const std::vector<Case>& cases() {
   static const auto make = [] {
     std::vector<Case> all;
     // Several items: whole rows, pieces of rows, more rows than an item may hold.
-    const std::vector<TensorSpec> large = {{30, 401}, {2, 5700}, {1, 6001}, {300, 3}};
+    const std::vector<TensorSpec> large = {{40, 401}, {2, 7300}, {1, 8001}, {300, 3}};
     all.push_back({"few_large", kAdamP, {}, large, 6, 4});
     all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
     all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2, true});
@@ -61,9 +61,9 @@ inline const std::vector<Case>& cases() {
     // Finish tickets that cover several items, and more than one of them: 17 items, and 16.
     all.push_back({"many_items", kAdamP, {}, {{2050, 2}, {2048, 1}}, 4, 6});
     // An item of one row, which it does not fill.
-    all.push_back({"one_row_items", kAdamP, {}, {{3, 3001}}, 2});
+    all.push_back({"one_row_items", kAdamP, {}, {{3, 4001}}, 2});
     // Norms on either side of eps.
-    const std::vector<TensorSpec> short_rows = {{30, 401}, {9, 31}, {12, 1}};
+    const std::vector<TensorSpec> short_rows = {{40, 401}, {9, 31}, {12, 1}};
     all.push_back(
         {"large_eps", kAdamP, {1e-2, 0.1, false, false, true, false, 0.3}, short_rows, 6});
     // No cosine is below zero, not even that of a zero gradient.
@@ -71,9 +71,9 @@ inline const std::vector<Case>& cases() {
     all.push_back({"zero_delta", kSGDP, zero_delta, {{12, 1}, {5, 7}}, 2});
     // Partial sums, and pieces of rows, of more than one round of a block.
     std::vector<TensorSpec> sums(5, TensorSpec{2, 3});
-    sums.push_back({49280, 1});
+    sums.push_back({57600, 1});
     all.push_back({"many_sums", kAdamP, {}, sums, 1});
-    all.push_back({"many_split_rows", kAdamP, {}, {{77, 2817, kDouble}}, 1});
+    all.push_back({"many_split_rows", kAdamP, {}, {{77, 3201, kDouble}}, 1});
     // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
     all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
     all.push_back({"large_projected_decay",
@@ -91,7 +91,7 @@ inline const std::vector<Case>& cases() {
     all.push_back({"channel_large_steps",
                    kAdamP,
                    {1, 0.1},
-                   {{70, 401, kFloat, kChannel}, {3, 3001, kFloat, kChannel}},
+                   {{70, 401, kFloat, kChannel}, {3, 4001, kFloat, kChannel}},
                    2});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
@@ -122,7 +122,7 @@ inline const std::vector<Case>& cases() {
       all.push_back({name,
                      kAdamP,
                      {},
-                     {{30, 401, kFloat, fixed}, {2, 5700, kFloat, fixed}, {5, 90, kFloat, fixed}},
+                     {{40, 401, kFloat, fixed}, {2, 7300, kFloat, fixed}, {5, 90, kFloat, fixed}},
                      2});
     }
     all.push_back({"mixed",
@@ -130,18 +130,18 @@ inline const std::vector<Case>& cases() {
                    {1e-2, 0.1, true, false, true, true},
                    {{30, 301, kHalf},
                     {16, 16},
-                    {30, 401},
+                    {40, 401},
                     {1, 100, kDouble, kOff},
-                    {2, 2900, kDouble},
-                    {20, 290, kBrain, kLayer}},
+                    {2, 3700, kDouble},
+                    {30, 290, kBrain, kLayer}},
                    4,
                    2});
     all.push_back({"misaligned",
                    kAdamP,
                    {},
-                   {{30, 401, kFloat, kAuto, 1, 1},
+                   {{40, 401, kFloat, kAuto, 1, 1},
                     {9, 33, kFloat, kAuto, 3, 3},
-                    {40, 150, kFloat, kAuto, 0, 1},
+                    {50, 150, kFloat, kAuto, 0, 1},
                     {2, 3, kFloat, kAuto, 3, 3},
                     {1, adamp::tile_elements(kFloat), kFloat, kAuto, 1, 1},
                     {9, 33, kFloat, kAuto, 0, 0, -1, -1, 1},
@@ -150,16 +150,16 @@ inline const std::vector<Case>& cases() {
     all.push_back({"misaligned_half",
                    kAdamP,
                    {1e-2, 0.1, false, false, true, false, 1e-3},
-                   {{2, 5701, kBrain, kAuto, 5, 5},
+                   {{2, 7301, kBrain, kAuto, 5, 5},
                     {7, 9, kHalf, kAuto, 1, 0},
-                    {30, 211, kHalf, kAuto, 7, 7}},
+                    {40, 211, kHalf, kAuto, 7, 7}},
                    3});
     all.push_back({"no_gradient",
                    kAdamP,
                    {},
-                   {{30, 401, kFloat, kAuto, 0, 0, 1},
+                   {{40, 401, kFloat, kAuto, 0, 0, 1},
                     {8, 8, kFloat, kAuto, 0, 0, 0},
-                    {2, 5700, kFloat, kAuto, 0, 0, 2},
+                    {2, 7300, kFloat, kAuto, 0, 0, 2},
                     {4, 0},
                     {0, 5},
                     {20, 20}},
@@ -172,15 +172,15 @@ inline const std::vector<Case>& cases() {
     all.push_back({"nan",
                    kAdamP,
                    {},
-                   {{30, 401, kFloat, kAuto, 0, 0, -1, 1},
+                   {{40, 401, kFloat, kAuto, 0, 0, -1, 1},
                     {9, 31, kFloat, kAuto, 0, 0, -1, 1},
-                    {2, 5700, kFloat, kAuto, 0, 0, -1, 2},
+                    {2, 7300, kFloat, kAuto, 0, 0, -1, 2},
                     {9, 31, kFloat, kChannel, 0, 0, -1, 0}},
                    4});
     // More values than travel in the launch, where each tensor has options of its own.
     const int64_t too_many = adamp::kInlineCapacity / adamp::step_values_size(1, 1) + 1;
     std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});
-    tiny[7] = {40, 150};
+    tiny[7] = {50, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
 #if defined(EMULATION_FLOAT_ONLY)
     const auto other = [](const TensorSpec& t) { return t.dtype != DType::kFloat32; };

@@ -45,7 +45,7 @@ _KNOWN = (
     (ARGS, "return types == TypeSet::kAll ? 1", "", "how many blocks run at a time"),
     (ARGS, "int tile_elements(DType dtype)", "", _SIZE),
     (ARGS, "int max_rows(DType dtype)", "", _SIZE),
-    (ARGS, "kInlineCapacity = 12288;", "kInlineCapacity = 122", _ORDER),
+    (ARGS, "kInlineCapacity = 8064;", "kInlineCapacity = 80", _ORDER),
     (HOST, "const int64_t lag = 3 * resident;", "", _ORDER),
     (HOST, "{n_tickets() + lag, t, 0}", "t, 0}", _ORDER),
     (HOST, "to_finish_.front().not_before <= n_tickets()", "", _ORDER),
