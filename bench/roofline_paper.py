@@ -74,8 +74,8 @@ while kernels agree is host time: compare `host ms` with the assumptions above. 
 are off by one factor, the copy rate is; it is measured in the same run.
 
 The calculation leaves out what an item costs besides its bytes: barriers, row sums, latencies. Its
-bytes alone take 11.4 µs on an H100 with two blocks a processor (4,608 elements). Counted in the
-machine code an item took 11 to 13 µs before a block's last warp fetched the next one: its tables,
+bytes alone take 15.1 µs on an H100 with two blocks a processor (6,144 elements). Counted in the
+machine code one of 4,608 took 11 to 13 µs before a block's last warp fetched the next: its tables,
 three accesses one behind the other (2 to 3 µs), and its arrays into the second-level cache, whose
 latency four rounds of loads then see instead of the memory's (2 µs). With 6 to 8 µs an item the
 memory should always have something to do; without, ResNet-50 would come out at 80 to 92 % of the

@@ -106,7 +106,7 @@ ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
 }
 
 template <Method kMethod, TypeSet kTypes>
-ADAMP_KERNEL(block_size(kTypes), blocks_per_sm(kTypes))
+ADAMP_KERNEL(block_size(kTypes), kMostBlocksPerSM)
 step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
   const bool fetches = thread_index() >= worker_count();

@@ -25,18 +25,16 @@ constexpr TypeSet type_set_of(DType dtype) {
 // leave 72 registers a thread to 384 and a warp, with more loads under way, and 96 to 288, without
 // which AdamP's kernel for 16 bits spills.
 constexpr int workers(TypeSet types) { return types == TypeSet::kFloat32 ? 384 : 288; }
-constexpr int kMostWorkers = workers(TypeSet::kFloat32);
 constexpr int block_size(TypeSet types) { return workers(types) + 32; }
 
-// Processors of compute capability 8.6, 8.9 and 12.0 have 100 KB of shared memory: one block's.
+// Blocks that the compiler leaves registers for. Processors of compute capability 8.6, 8.9 and 12.0
+// have 100 KB of shared memory: one block's.
 #if defined(__CUDA_ARCH__) && \
     (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
 constexpr int kMostBlocksPerSM = 1;
 #else
 constexpr int kMostBlocksPerSM = 2;
 #endif
-// Blocks that the compiler leaves registers for. The arithmetic of float64 needs twice as many.
-constexpr int blocks_per_sm(TypeSet types) { return types == TypeSet::kAll ? 1 : kMostBlocksPerSM; }
 
 // Elements of an item: four wide accesses of float32 for each of 384 workers. Rows of 768, 1,024,
 // 2,048 and 3,072 fill it, and one of 5,632 is not in two. Its p, g and u are kept in shared memory

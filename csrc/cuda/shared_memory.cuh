@@ -36,8 +36,6 @@ struct BlockState {
 };
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 
-constexpr int kMostWarps = kMostWorkers / kWarpSize;  // that work
-
 template <class S>
 struct SharedUpdate {
   RowUpdate<S> next, previous;
@@ -50,11 +48,13 @@ template <class Storage>
 struct SharedMemory {
   using S = typename Arithmetic<Storage>::Scalar;
   static constexpr int kRows = max_rows(kDTypeOf<Storage>);
+  // Of the kernel that has most of those in which the type occurs.
+  static constexpr int kWarps = workers(type_set_of(kDTypeOf<Storage>)) / kWarpSize;
 
   Tile<Storage> p, g, u;
   RowSums<S> row_sums[kRows];
   SharedUpdate<S> row_updates[kRows];
-  RowSums<S> warp_sums[kMostWarps][kMostWarps];
+  RowSums<S> warp_sums[kWarps][kWarps];
   RowSums<S> total;
   Scalars<S> scalars;
   Early early;

@@ -4,8 +4,7 @@
 #include "../../csrc/cuda/span.cuh"
 
 int main() {
-  constexpr int kMost = 16 * adamp::kMostWorkers;
-  static_assert(kMost >= adamp::tile_elements(adamp::DType::kFloat32), "all items");
+  constexpr int kMost = adamp::tile_elements(adamp::DType::kFloat32);
   for (int cols = 1; cols <= kMost; ++cols) {
     const float rows_each = adamp::rows_per_element(cols);
     for (int i = 0; i < kMost; ++i) {
