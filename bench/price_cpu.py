@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import itertools
 from collections.abc import Iterator
 
 import torch
 
 from bench import busy, memory
 from bench.contenders import ADAM, SGD_, Contender, Family, Skipped, contenders, ours
-from bench.gradients import (
-    ADVERSARY,
-    CHANNEL,
-    LAYER,
-    OUTCOMES,
-    VIEWS,
-    Gradients,
-    make_weights,
-)
+from bench.gradients import ADVERSARY, OUTCOMES, Gradients, make_weights
 from bench.harness import spread
 from bench.price_rows import AGAIN, FIVE, Cell
-from bench.turns import Lane, Settings, take_turns
+from bench.turns import Lane, Settings, demand, take_turns
 from bench.workloads import WORKLOADS, Workload
 
 CPU = torch.device("cpu")
@@ -64,23 +55,6 @@ def _take_turns(
     return said
 
 
-def _demand(outcome: str, lane: Lane) -> None:
-    """See that the optimizer found in every matrix what its gradients were made for.
-
-    Raises:
-        RuntimeError: it did not, and what was timed is another case.
-    """
-    state = {p: int(s["view"]) for p, s in lane.optimizer.state.items() if "view" in s}
-    turns = VIEWS.get(outcome)
-    if turns is None:
-        return
-    for (weight, found), wanted in zip(state.items(), itertools.cycle(turns), strict=False):
-        # Of a single row the layer is the channel, which is tried first.
-        if found != (CHANNEL if wanted == LAYER and len(weight) == 1 else wanted):
-            shape = tuple(weight.shape)
-            raise RuntimeError(f"{lane.contender.label}, {outcome}: {shape} came out as {found}")
-
-
 def outcomes_of(workload: Workload) -> tuple[str, ...]:
     """The outcomes that differ on a workload: a single matrix cannot alternate."""
     matrices = sum(len(weight.shape) > 1 for weight in workload.weights)
@@ -106,7 +80,7 @@ def outcomes(group: str, family: Family, workload: Workload, rounds: int) -> Fou
         for threads in THREADS:
             turning = [*lanes, *others.values()]
             said = _take_turns(turning, workload, gradients, rounds, threads)
-            _demand(outcome, auto)
+            demand(outcome, auto)
             where = workload.title, f"{outcome}, {said}"
             yield _cell(group, AGAIN, where, second, first)
             yield _cell(group, outcome, where, auto, first)

@@ -92,6 +92,22 @@ def _outcomes(group: str, title: str, anchor: str) -> list[Target]:
     ]
 
 
+def _gpu_outcomes(family: str, title: str, anchor: str, limit: float) -> list[Target]:
+    rows = [
+        (outcome, OUTCOME_CASES[outcome], anchor, limit)
+        for outcome in ("projected", "unprojected", "mixed")
+    ]
+    rows += [(kind, f'projection="{kind}"', '"auto"', 1.0) for kind in ("channel", "off")]
+    return [
+        Target(
+            *("outcomes", f"{family}, {name}", f"{title}, {said}, kernel time", to, most),
+            noise=True,
+            gpu=True,
+        )
+        for name, said, to, most in rows
+    ]
+
+
 TARGETS: tuple[Target, ...] = (
     *_outcomes("adamp", "AdamP", "AdamW fused"),
     *_outcomes("sgdp", "SGDP", "SGD fused"),
@@ -109,6 +125,8 @@ TARGETS: tuple[Target, ...] = (
     Target("gpu", "official", "AdamP, ResNet-50, wall", "adamp 0.3.0", 1 / 80, gpu=True),
     Target("gpu", "launches", "launches a step", "-", 1, gpu=True),
     Target("gpu", "waits", "host synchronisations a step", "-", 0, gpu=True),
+    *_gpu_outcomes("adam", "AdamP", "AdamW fused", 1.02),
+    *_gpu_outcomes("sgd", "SGDP", "SGD fused", 1.0),
     Target("memory", "beyond", "memory beyond AdamW's state", "AdamW's state", 0.01, gpu=None),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import statistics
 import time
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bench import console
 from bench.contenders import Contender
-from bench.gradients import Gradients, make_weights
+from bench.gradients import CHANNEL, LAYER, VIEWS, Gradients, make_weights
 from bench.harness import Kernels, Sample, profile_step, time_step
 from bench.workloads import Workload
 
@@ -128,3 +129,20 @@ def measure_batch(
     lanes = [Lane(contender, weights) for contender in batch]
     take_turns(lanes, gradients, settings, label)
     return lanes
+
+
+def demand(outcome: str, lane: Lane) -> None:
+    """See that the optimizer found in every matrix what its gradients were made for.
+
+    Raises:
+        RuntimeError: it did not, and what was timed is another case.
+    """
+    state = {p: int(s["view"]) for p, s in lane.optimizer.state.items() if "view" in s}
+    turns = VIEWS.get(outcome)
+    if turns is None:
+        return
+    for (weight, found), wanted in zip(state.items(), itertools.cycle(turns), strict=False):
+        # Of a single row the layer is the channel, which is tried first.
+        if found != (CHANNEL if wanted == LAYER and len(weight) == 1 else wanted):
+            shape = tuple(weight.shape)
+            raise RuntimeError(f"{lane.contender.label}, {outcome}: {shape} came out as {found}")

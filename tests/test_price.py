@@ -121,13 +121,41 @@ def test_every_row_of_a_gpu_gets_figures() -> None:
     expected = {"wall": 0.5, "kernel": 0.5, "large": 0.5, "sgdp": 0.5, "rate": 0.9, "host": 0.5}
     expected |= {"official": 0.01, "launches": 1.0, "waits": 0.0}
     for target in TARGETS:
-        if target.gpu:
+        if target.gpu and target.group == "gpu":
             verdict = judge(target, cells, "missing")
             assert verdict.worst == pytest.approx(expected[target.name])
             assert verdict.verdict == ("missed" if target.name == "host" else "met")
     large = {cell.workload for cell in cells if cell.name == "large"}
     assert large == {"gpt2-124m", "llama-1.3b"}
     assert {cell.workload for cell in cells if cell.name == "wall"} == {"resnet50", "vit-b16"}
+
+
+def test_every_outcome_on_a_gpu_gets_figures() -> None:
+    """Kernel times against the anchor's, and an option's against those of "auto"."""
+    rate = MemoryRate(3e12, 3e12, 3e12)
+    cells: list[Cell] = []
+    for outcome, kinds in price_gpu.FIXED.items():
+        rows = [
+            Row(*(key, key, family.name, ours, 20, 9, 0, 1, 28, 0.9), *(1, 9, ms, 1, 1, 0, 0))
+            for family in (ADAM, SGD_)
+            for key, ours, ms in (
+                (family.anchor, False, 1.0),
+                (f"{family.anchor}-again", False, 1.01),
+                ("fused", True, 0.9),
+                *((f"fused-{kind}", True, 0.72) for kind in kinds),
+            )
+        ]
+        found = price_gpu.outcome_cells(
+            outcome, WorkloadResult("resnet50", "ResNet-50", 1, 1, rate, 1, rows)
+        )
+        cells += [item for item in found if isinstance(item, Cell)]
+    rows_of_outcomes = [target for target in TARGETS if target.group == "outcomes"]
+    assert len(rows_of_outcomes) == 10
+    for target in rows_of_outcomes:
+        verdict = judge(target, cells, "missing")
+        against_auto = target.anchor == '"auto"'
+        assert verdict.worst == pytest.approx(0.8 if against_auto else 0.9)
+        assert verdict.noise == pytest.approx(0.01) and "ResNet-50" in verdict.where
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
