@@ -121,11 +121,12 @@ def measure(
         for index, batch in enumerate(pack(members, fitting.numel * itemsize, capacity)):
             label = f"{fitting.title}, {family.title}"
             lanes = measure_batch(fitting, batch, settings, label)
+            otherwise = None
             try:
                 for lane in lanes:
                     demand(settings.outcome, lane)
             except RuntimeError as error:  # in 16 bits hardly a matrix passes by layer
-                return Skipped(fitting.name, str(error))
+                otherwise = Skipped(fitting.name, str(error))
             # The anchor leads every batch; its row is that of the family's first batch.
             measured += [(lane, lanes[0]) for lane in lanes[1 if index else 0 :]]
             batches += 1
@@ -133,6 +134,8 @@ def measure(
             for lane in lanes:
                 lane.release()
             gc.collect()
+            if otherwise is not None:
+                return otherwise
     rate = best(rate, memory_rate(settings.device))
     rows = [_row(lane, anchor, fitting.numel, settings, rate) for lane, anchor in measured]
     return WorkloadResult(

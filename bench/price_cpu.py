@@ -31,9 +31,9 @@ def again(anchor: Contender) -> Contender:
     return dataclasses.replace(anchor, key=f"{anchor.key}-again", label=f"{anchor.label} again")
 
 
-def anchor_of(family: Family) -> Contender:
+def anchor_of(family: Family, device: torch.device = CPU) -> Contender:
     """What a family is held against."""
-    return next(c for c in contenders(CPU)[0] if c.key == family.anchor)
+    return next(c for c in contenders(device)[0] if c.key == family.anchor)
 
 
 def _cell(group: str, name: str, where: tuple[str, str], lane: Lane, against: Lane) -> Cell:

@@ -9,7 +9,7 @@ import torch
 
 from bench.contenders import ADAM, SGD_, Contender, Skipped, contenders, ours
 from bench.measure import Row, WorkloadResult, measure
-from bench.price_cpu import Found, again, memory_beyond
+from bench.price_cpu import Found, again, anchor_of, memory_beyond
 from bench.price_rows import AGAIN, Cell
 from bench.turns import Settings
 from bench.workloads import WORKLOADS
@@ -23,13 +23,14 @@ FIXED = {"projected": ("channel",), "unprojected": ("off",), "mixed": ()}
 SECONDS = 60.0
 
 
-def _contenders(device: torch.device, name: str) -> list[Contender]:
-    known = {contender.key: contender for contender in contenders(device)[0]}
-    chosen: list[Contender] = []
+def _members(device: torch.device, kinds: tuple[str, ...] = ()) -> list[Contender]:
+    """Of each family the anchor, its second copy, ours, and ours with each fixed projection."""
+    members: list[Contender] = []
     for family in (ADAM, SGD_):
-        anchor = known[family.anchor]
-        chosen += [anchor, again(anchor), ours(device, family)]
-    return [*chosen, known["adamp"]] if name == "resnet50" and "adamp" in known else chosen
+        anchor = anchor_of(family, device)
+        members += [anchor, again(anchor), ours(device, family)]
+        members += [ours(device, family, projection=kind) for kind in kinds]
+    return members
 
 
 def _kernel_cells(
@@ -97,13 +98,8 @@ def outcome_cells(outcome: str, found: WorkloadResult) -> Found:
 
 def _measure_outcomes(device: torch.device, settings: Settings) -> Found:
     for name, outcome in itertools.product(OUTCOMES_OF, FIXED):
-        members: list[Contender] = []
-        for family in (ADAM, SGD_):
-            anchor = next(c for c in contenders(device)[0] if c.key == family.anchor)
-            members += [anchor, again(anchor), ours(device, family)]
-            members += [ours(device, family, projection=kind) for kind in FIXED[outcome]]
         asked = dataclasses.replace(settings, outcome=outcome)
-        found = measure(WORKLOADS[name](), members, asked)
+        found = measure(WORKLOADS[name](), _members(device, FIXED[outcome]), asked)
         yield from [found] if isinstance(found, Skipped) else outcome_cells(outcome, found)
 
 
@@ -118,7 +114,8 @@ def measure_gpu(group: str, device: torch.device, rounds: int) -> Found:
         yield from _measure_outcomes(device, settings)
         return
     for name in NAMES:
-        found = measure(WORKLOADS[name](), _contenders(device, name), settings)
+        official = [c for c in contenders(device)[0] if c.key == "adamp" and name == "resnet50"]
+        found = measure(WORKLOADS[name](), [*_members(device), *official], settings)
         if isinstance(found, Skipped):
             yield found
         else:

@@ -20,7 +20,7 @@ namespace {
 // How long a thread looks out for a decision before it sleeps, which takes longer to wake from than
 // most decisions take; and after how long it lets others run between its looks. 512^2 by layer on
 // two threads (EPYC): without looking out AdamP 83 us, SGDP 46; 20 us 78 and 35; 100 us, which is
-// longer than an item takes, another 3 to 10 % less.
+// longer than an item takes, for AdamP another 6 to 8 % less.
 constexpr std::chrono::microseconds kLookOut(100);
 constexpr std::chrono::microseconds kAlone(20);
 
