@@ -1,5 +1,5 @@
 // The CPU step: one parallel region over all tensors. Each thread has a share of the work, and
-// helps the others when that is done.
+// helps the others when that has been done for a while.
 //
 // A tensor's items are accumulated; whoever completes the last one decides; what is then left is
 // finished by all threads. What is done to a tensor is in tensor_work.h.
@@ -17,10 +17,14 @@
 namespace adamp {
 namespace {
 
-// How long a thread looks out for a decision before it sleeps, which takes longer to wake from than
-// most decisions take; and after how long it lets others run between its looks. 512^2 by layer on
-// two threads (EPYC): without looking out AdamP 83 us, SGDP 46; 20 us 78 and 35; 100 us, which is
-// longer than an item takes, for AdamP another 6 to 8 % less.
+// How long a thread whose share is done looks out for work of its own before it helps others, or
+// sleeps; and after how long it lets others run between its looks.
+//
+// To sleep takes longer than most decisions. To help costs more than it saves where the work is in
+// the owner's cache: 16 items of 5 us each took 75 us in the hands of the other thread, and again
+// at the owner's next step, which was late therefore and had to be helped (EPYC, 512^2 by layer on
+// two threads: 170 to 290 us for 70, until something else broke the rhythm). Steps too large for a
+// cache take as long with this wait as without.
 constexpr std::chrono::microseconds kLookOut(100);
 constexpr std::chrono::microseconds kAlone(20);
 
@@ -72,7 +76,7 @@ class CpuExecutor : public Executor {
     surely_unfinished_ = surely_unfinished;
     const int64_t threads =
         std::clamp<int64_t>(elements_before_.back() / kSmallItem, 1, inputs.threads);
-    if (shares_.count() != threads) shares_ = share_out(threads);
+    if (shares_.count() != threads) share_out(threads);
     shares_.begin();
     if (threads == 1) {
       work(0);
@@ -110,46 +114,59 @@ class CpuExecutor : public Executor {
   }
 
   // Batches of as many elements for each thread.
-  Shares share_out(int64_t threads) const {
-    std::vector<int64_t> bounds;
+  void share_out(int64_t threads) {
+    std::vector<int64_t> bounds, item_bounds;
     for (int64_t k = 0; k <= threads; ++k) {
       const int64_t before = elements_before_.back() / threads * k;
       bounds.push_back(std::lower_bound(elements_before_.begin(), elements_before_.end(), before) -
                        elements_before_.begin());
     }
     bounds.back() = static_cast<int64_t>(batches_.size()) - 1;
-    return Shares(bounds);
+    for (const int64_t batch : bounds) item_bounds.push_back(batches_[batch]);
+    shares_ = Shares(bounds);
+    second_visits_ = SecondVisits(std::move(item_bounds));
   }
 
   // One thread's part of a step.
   void work(int64_t thread) {
+    bool helps = false;
     for (;;) {
-      // What waits to be finished first: it may still be in cache.
-      if (n_to_finish_.load(std::memory_order_acquire) > 0 && finish_one(thread)) continue;
-      const int64_t batch = shares_.take(thread);
+      const int64_t item = second_visits_.take(thread, helps);
+      if (item >= 0) {
+        tensors_[items_[item].tensor].finish(items_[item]);
+        continue;
+      }
+      const int64_t batch = shares_.take(thread, helps);
       if (batch >= 0) {
         for (int64_t i = batches_[batch]; i < batches_[batch + 1]; ++i) accumulate(items_[i]);
         continue;
       }
+      const Found found = look_out(thread);
+      helps = found == Found::kOfOthers;
+      if (found != Found::kNothing) continue;
       // Wait only for work that is sure to come; any other is left to the thread that finds it.
-      if (look_out()) continue;
       std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [this] { return !to_finish_.empty() || surely_unfinished_ == 0; });
-      if (to_finish_.empty()) return;
+      changed_.wait(lock, [this] { return second_visits_.any() || surely_unfinished_ == 0; });
+      if (!second_visits_.any()) return;
     }
   }
 
-  // Looks out for work to finish, as long as some is sure to come; true if it has.
-  bool look_out() const {
+  enum class Found { kOwn, kOfOthers, kNothing };
+
+  // Looks out as long as there is work, or some is sure to come.
+  Found look_out(int64_t thread) const {
     const auto begin = std::chrono::steady_clock::now();
-    while (surely_unfinished_.load(std::memory_order_relaxed) > 0) {
-      if (n_to_finish_.load(std::memory_order_relaxed) > 0) return true;
+    for (;;) {
+      if (second_visits_.any_of(thread)) return Found::kOwn;
+      const bool others = second_visits_.any() || shares_.any();
+      if (!others && surely_unfinished_.load(std::memory_order_relaxed) == 0) {
+        return Found::kNothing;
+      }
       const auto passed = std::chrono::steady_clock::now() - begin;
-      if (passed > kLookOut) return false;
+      if (passed > kLookOut) return others ? Found::kOfOthers : Found::kNothing;
       // The other thread may have been woken on this core.
       if (passed > kAlone) std::this_thread::yield();
     }
-    return false;
   }
 
   void accumulate(const Item& item) {
@@ -166,30 +183,10 @@ class CpuExecutor : public Executor {
 
   void decide(TensorWork& tensor) {
     const bool unfinished = tensor.decide();
+    if (unfinished) second_visits_.add(tensor.items());
     std::lock_guard<std::mutex> lock(mutex_);
-    if (unfinished) {
-      to_finish_.push_back(tensor.items());
-      n_to_finish_.fetch_add(tensor.items().count, std::memory_order_release);
-    }
     surely_unfinished_ -= tensor.surely_unfinished();
     changed_.notify_all();
-  }
-
-  // Takes one item of a tensor that waits to be finished; false if another thread took the last
-  // one. From the end at which this thread, or one whose cache it shares, has accumulated.
-  bool finish_one(int64_t thread) {
-    int64_t i;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (to_finish_.empty()) return false;
-      TensorItems& left = to_finish_.back();
-      --left.count;
-      i = thread < shares_.count() / 2 ? left.first++ : left.first + left.count;
-      if (left.count == 0) to_finish_.pop_back();
-      n_to_finish_.fetch_sub(1, std::memory_order_relaxed);
-    }
-    tensors_[items_[i].tensor].finish(items_[i]);
-    return true;
   }
 
   std::deque<TensorWork> tensors_;
@@ -198,16 +195,15 @@ class CpuExecutor : public Executor {
   std::vector<int64_t> batches_;          // the first item of each, and the end
   std::vector<int64_t> elements_before_;  // each, and the end
   Shares shares_ = Shares({0});           // of batches; none yet
+  SecondVisits second_visits_ = SecondVisits({0});
   std::vector<TensorWork::Slot> slots_;
   std::vector<TensorWork::RowRecord> records_;
   std::vector<ScalarPair> scalars_;
   std::vector<double> kept_;  // as bytes; empty until a tensor needs it
   Team team_;
 
-  std::atomic<int64_t> n_to_finish_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<TensorItems> to_finish_;  // guarded by mutex_
   // Written under mutex_ while threads run, and looked at without it.
   std::atomic<int64_t> surely_unfinished_{0};
 };

@@ -1,14 +1,19 @@
 // Pieces of work 0, 1, 2, ... shared out to threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <utility>
 #include <vector>
+
+#include "../work_plan.h"
 
 namespace adamp {
 
 // Each thread has a share of its own, the same at every step, so that it finds in its caches what
-// it worked on before; whose share is done helps the others.
+// it worked on before; whose share is done may help the others.
 class Shares {
  public:
   // Share k: from bounds[k] to before bounds[k + 1].
@@ -26,9 +31,16 @@ class Shares {
     for (Share& share : shares_) share.next.store(share.begin, std::memory_order_relaxed);
   }
 
-  // The next piece for a thread; -1 where none is left.
-  int64_t take(int64_t thread) {
-    for (int64_t turn = 0; turn < count(); ++turn) {
+  // Whether there is a piece that nobody has taken.
+  bool any() const {
+    return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) {
+      return share.next.load(std::memory_order_relaxed) < share.end;
+    });
+  }
+
+  // The next piece of a thread's own share, or (helps) of any; -1 where none is left.
+  int64_t take(int64_t thread, bool helps) {
+    for (int64_t turn = 0; turn < (helps ? count() : 1); ++turn) {
       Share& share = shares_[(thread + turn) % count()];
       // Looked at first, so that a share that is done is not written again.
       if (share.next.load(std::memory_order_relaxed) >= share.end) continue;
@@ -44,6 +56,62 @@ class Shares {
     int64_t begin = 0, end = 0;
     std::atomic<int64_t> next{0};
   };
+  std::vector<Share> shares_;
+};
+
+// Items to be visited again, since their tensor has been decided; in the share of the thread that
+// most likely visited them first.
+class SecondVisits {
+ public:
+  // Share k: items bounds[k] to before bounds[k + 1].
+  explicit SecondVisits(std::vector<int64_t> bounds)
+      : bounds_(std::move(bounds)), shares_(bounds_.size() - 1) {}
+
+  bool any() const {
+    return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) {
+      return share.count.load(std::memory_order_relaxed) > 0;
+    });
+  }
+  bool any_of(int64_t thread) const {
+    return shares_[thread].count.load(std::memory_order_relaxed) > 0;
+  }
+
+  void add(const TensorItems& items) {
+    for (size_t k = 0; k < shares_.size(); ++k) {
+      const int64_t first = std::max(items.first, bounds_[k]);
+      const int64_t end = std::min(items.first + items.count, bounds_[k + 1]);
+      if (first >= end) continue;
+      std::lock_guard<std::mutex> lock(shares_[k].mutex);
+      shares_[k].left.push_back({first, end - first});
+      shares_[k].count += end - first;
+    }
+  }
+
+  // An item of a thread's own share, or (helps) of any; -1 where none is left. What came last
+  // first: it may still be in cache.
+  int64_t take(int64_t thread, bool helps) {
+    const size_t turns = helps ? shares_.size() : 1;
+    for (size_t turn = 0; turn < turns; ++turn) {
+      Share& share = shares_[(thread + turn) % shares_.size()];
+      if (share.count.load(std::memory_order_relaxed) == 0) continue;
+      std::lock_guard<std::mutex> lock(share.mutex);
+      if (share.left.empty()) continue;
+      TensorItems& items = share.left.back();
+      const int64_t item = items.first + --items.count;
+      if (items.count == 0) share.left.pop_back();
+      share.count -= 1;
+      return item;
+    }
+    return -1;
+  }
+
+ private:
+  struct alignas(64) Share {
+    std::mutex mutex;
+    std::vector<TensorItems> left;
+    std::atomic<int64_t> count{0};  // of items; written under the mutex
+  };
+  std::vector<int64_t> bounds_;
   std::vector<Share> shares_;
 };
 
