@@ -8,8 +8,10 @@ namespace {
 
 constexpr int64_t kItemsOfLargeTensor = 64;
 
-// Rows are swept in blocks that stay in the first-level cache until they are updated.
-constexpr int64_t kBlockElements = 2048;
+// Rows are swept in blocks. A block that is updated while the next one is swept has to be still in
+// the first cache, together with that: with 2,048 elements for 256, rows of 768 took 10 % longer
+// (SGDP, one core of an EPYC).
+constexpr int64_t kBlockElements = 2048, kBlockElementsBehind = 256;
 constexpr int64_t kBlockRows = 64;
 
 // In the type of the arithmetic.
@@ -149,7 +151,8 @@ void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
       early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
   const RowUpdate<double> plain = plain_update(options());
   const int64_t cols = item.col_end - item.col_begin;
-  const int64_t rows_each = std::clamp<int64_t>(kBlockElements / cols, 1, kBlockRows);
+  const int64_t elements = keeps ? kBlockElementsBehind : kBlockElements;
+  const int64_t rows_each = std::clamp<int64_t>(elements / cols, 1, kBlockRows);
   scratch.reserve(2, rows_each, keeps ? rows_each * cols : 0, info_.dtype);
   Slot slot = {};
   Behind behind = {};
