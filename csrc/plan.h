@@ -35,6 +35,7 @@ class Plan {
  private:
   bool same_params(const pybind11::dict& state) const;
   bool read_options(const pybind11::list& groups);
+  void ask_ahead(size_t entry) const;
   bool refresh_entries(const pybind11::list& groups);
   void gather();
   int32_t hyper_index_of(int32_t group, double count);
