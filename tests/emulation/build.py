@@ -94,7 +94,7 @@ def _hash_of(parts: Iterable[bytes | str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
+def included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
     """``path`` and the project's files that it includes, directly or not."""
     seen.add(path)
     # The device header is included by a macro.
@@ -104,7 +104,7 @@ def _included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
         for folder in (path.parent, root / "tests/emulation"):
             header = (folder / name).resolve()
             if header.exists() and header not in seen:
-                _included(header, root, seen)
+                included(header, root, seen)
     return seen
 
 
@@ -128,7 +128,7 @@ def compile_object(
     """Compile one file of a tree; the object's path."""
     flags = variant.kernel if source == KERNEL else variant.others
     command = [compiler(), *BASE, *flags, *extra, f"-I{root / 'tests/emulation'}"]
-    files = sorted(_included((root / source).resolve(), root.resolve(), set()))
+    files = sorted(included((root / source).resolve(), root.resolve(), set()))
     parts = [*command[:-1], *(file.read_bytes() for file in files)]
     path = root / CACHE / variant.name / f"{Path(source).stem}-{_hash_of(parts)}.o"
     if not path.exists():
@@ -183,7 +183,7 @@ def driver(variant: Variant, changed: Path | None = None) -> Path:
     root = next(folder for folder in changed.parents if (folder / KERNEL).exists())
     objects = []
     for source in sources:
-        affected = changed in _included(root / source, root, set())
+        affected = changed in included(root / source, root, set())
         objects.append(compile_object(source, variant, root if affected else ROOT))
     return link(objects, variant, "explore", root=root)
 
