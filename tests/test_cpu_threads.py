@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,35 +18,24 @@ SOURCES = (
 )
 
 
-@cache
-def missing() -> str:
-    """Why the sanitizer cannot be used here, or ""."""
-    if shutil.which(build.compiler()) is None:
-        return f"no C++ compiler ({build.compiler()})"
-    command = [build.compiler(), *TSAN, "-x", "c++", "-", "-o", os.devnull]
-    done = subprocess.run(command, input="int main() {}", capture_output=True, text=True)
-    return f"{build.compiler()} has no ThreadSanitizer" if done.returncode else ""
+needs_sanitizer = pytest.mark.skipif(bool(build.missing(TSAN)), reason=build.missing(TSAN))
 
 
-def run(root: Path = build.ROOT, changed: str = "") -> subprocess.CompletedProcess[str]:
-    """Build the program, ``changed`` and what includes it from the tree at ``root``; run it."""
-    objects = []
-    for source in SOURCES:
-        affected = changed and root / changed in build.included(root / source, root, set())
-        objects.append(build.compile_object(source, VARIANT, root if affected else build.ROOT))
+def run(objects: list[Path], root: Path = build.ROOT) -> subprocess.CompletedProcess[str]:
+    """Link the program and run it until it finds something."""
     program = build.link(objects, VARIANT, "cpu_threads", root=root)
     env = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
     return subprocess.run([program], capture_output=True, text=True, timeout=300, env=env)
 
 
+@needs_sanitizer
 def test_no_race_and_the_same_bits() -> None:
     """2, 3 and 8 threads, all of which may be late, and one thread in the place of all."""
-    if missing():
-        pytest.skip(missing())
-    done = run()
+    done = run(build.compile_all(SOURCES, VARIANT))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@needs_sanitizer
 @pytest.mark.parametrize(
     ("file", "text", "fault"),
     [
@@ -63,12 +51,11 @@ def test_no_race_and_the_same_bits() -> None:
 )
 def test_faults_are_noticed(file: str, text: str, fault: str, tmp_path: Path) -> None:
     """Each, planted alone, fails the test above."""
-    if missing():
-        pytest.skip(missing())
     shutil.copytree(build.ROOT / "csrc", tmp_path / "csrc")
     (tmp_path / "tests").mkdir()
     shutil.copy(build.ROOT / "tests/cpu_threads.cpp", tmp_path / "tests")
     changed = tmp_path / file
     assert changed.read_text().count(text) == 1, text
     changed.write_text(changed.read_text().replace(text, fault))
-    assert run(tmp_path, file).returncode != 0
+    objects = build.compile_changed(SOURCES, VARIANT, changed, tmp_path)
+    assert run(objects, tmp_path).returncode != 0

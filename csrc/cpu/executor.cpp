@@ -21,9 +21,9 @@ namespace {
 // sleeps; and after how long it lets others run between its looks.
 //
 // To sleep takes longer than most decisions. To help costs more than it saves where the work is in
-// the owner's cache: 16 items of 5 us each took 75 us in the hands of the other thread, and again
-// at the owner's next step, which was late therefore and had to be helped (EPYC, 512^2 by layer on
-// two threads: 170 to 290 us for 70, until something else broke the rhythm). Steps too large for a
+// the owner's cache: an item of 5 us took 75 us in the hands of the other thread, and again at the
+// owner's next step, which was late therefore and had to be helped (EPYC, 512^2 by layer on two
+// threads: 170 to 290 us for 70, until something else broke the rhythm). Steps too large for a
 // cache take as long with this wait as without.
 constexpr std::chrono::microseconds kLookOut(100);
 constexpr std::chrono::microseconds kAlone(20);

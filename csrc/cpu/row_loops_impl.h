@@ -144,10 +144,10 @@ struct Loops {
 
   template <bool kTail>
   static ADAMP_FN void update_lanes(const Later& at, int64_t i, int64_t count,
-                                    const LaterInputs& in, const Scalars<S>& h, RowUpdate<S> update,
-                                    bool buffer) {
+                                    const LaterInputs& in, const Scalars<S>& h,
+                                    RowUpdate<S> update) {
     if constexpr (kMayProjectBuffer) {
-      if (buffer) put<kTail>(at.m + i, in.u - update.radial * in.p, count);
+      if (h.project_buffer) put<kTail>(at.m + i, in.u - update.radial * in.p, count);
     }
     put<kTail>(at.p + i, apply_update(in.p, in.u, update.shrink, h.step_size), count);
   }
@@ -175,8 +175,7 @@ struct Loops {
     for (int k = 0; k < kTurn; ++k) in[k] = read<false>(at, i + k * kLanes, kLanes);
     for (int k = 0; k < kTurn; ++k) {
       if constexpr (kBehind) {
-        update_lanes<false>(behind, i + k * kLanes, kLanes, old[k], h, update,
-                            kMayProjectBuffer && h.project_buffer);
+        update_lanes<false>(behind, i + k * kLanes, kLanes, old[k], h, update);
       }
     }
     for (int k = 0; k < kTurn; ++k) {
@@ -208,8 +207,7 @@ struct Loops {
     if (i < end) {
       const int64_t count = end - i;
       if constexpr (kBehind) {
-        update_lanes<true>(behind, i, count, read<true>(behind, i, count), h, update,
-                           kMayProjectBuffer && h.project_buffer);
+        update_lanes<true>(behind, i, count, read<true>(behind, i, count), h, update);
       }
       accumulate_lanes<kSums, kUpdate, kKeep, true>(at, i, count, read<true>(at, i, count), h,
                                                     shrink, sums, kept);
@@ -219,13 +217,12 @@ struct Loops {
 
   static void update_row(const Later& at, int64_t i, int64_t cols, const Scalars<S>& h,
                          RowUpdate<S> update) {
-    const bool buffer = kMayProjectBuffer && h.project_buffer;
     const int64_t end = i + cols;
     for (; i + kLanes <= end; i += kLanes) {
-      update_lanes<false>(at, i, kLanes, read<false>(at, i, kLanes), h, update, buffer);
+      update_lanes<false>(at, i, kLanes, read<false>(at, i, kLanes), h, update);
     }
     if (i < end) {
-      update_lanes<true>(at, i, end - i, read<true>(at, i, end - i), h, update, buffer);
+      update_lanes<true>(at, i, end - i, read<true>(at, i, end - i), h, update);
     }
   }
 

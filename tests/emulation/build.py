@@ -6,11 +6,13 @@ them, so that whatever has not changed is not compiled again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.machinery
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sysconfig
 from collections.abc import Iterable
@@ -86,6 +88,16 @@ def compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
+@functools.cache
+def missing(flags: tuple[str, ...] = ()) -> str:
+    """Why nothing can be compiled and linked with ``flags`` here, or ""."""
+    if shutil.which(compiler()) is None:
+        return f"no C++ compiler ({compiler()})"
+    command = [compiler(), *flags, "-x", "c++", "-", "-o", os.devnull]
+    done = subprocess.run(command, input="int main() {}", capture_output=True, text=True)
+    return f"{compiler()} cannot build with {' '.join(flags)}" if done.returncode else ""
+
+
 def _hash_of(parts: Iterable[bytes | str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
@@ -94,7 +106,7 @@ def _hash_of(parts: Iterable[bytes | str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
+def _included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
     """``path`` and the project's files that it includes, directly or not."""
     seen.add(path)
     # The device header is included by a macro.
@@ -104,7 +116,7 @@ def included(path: Path, root: Path, seen: set[Path]) -> set[Path]:
         for folder in (path.parent, root / "tests/emulation"):
             header = (folder / name).resolve()
             if header.exists() and header not in seen:
-                included(header, root, seen)
+                _included(header, root, seen)
     return seen
 
 
@@ -128,7 +140,7 @@ def compile_object(
     """Compile one file of a tree; the object's path."""
     flags = variant.kernel if source == KERNEL else variant.others
     command = [compiler(), *BASE, *flags, *extra, f"-I{root / 'tests/emulation'}"]
-    files = sorted(included((root / source).resolve(), root.resolve(), set()))
+    files = sorted(_included((root / source).resolve(), root.resolve(), set()))
     parts = [*command[:-1], *(file.read_bytes() for file in files)]
     path = root / CACHE / variant.name / f"{Path(source).stem}-{_hash_of(parts)}.o"
     if not path.exists():
@@ -148,6 +160,17 @@ def compile_all(
     """Compile files of this tree, two at a time."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(lambda source: compile_object(source, variant, extra=extra), sources))
+
+
+def compile_changed(
+    sources: Iterable[str], variant: Variant, changed: Path, root: Path
+) -> list[Path]:
+    """Compile the files that include ``changed`` in its tree at ``root``, all others in ours."""
+    objects = []
+    for source in sources:
+        affected = changed in _included(root / source, root, set())
+        objects.append(compile_object(source, variant, root if affected else ROOT))
+    return objects
 
 
 def link(
@@ -181,11 +204,7 @@ def driver(variant: Variant, changed: Path | None = None) -> Path:
     if changed is None:
         return link(compile_all(sources, variant), variant, "explore")
     root = next(folder for folder in changed.parents if (folder / KERNEL).exists())
-    objects = []
-    for source in sources:
-        affected = changed in included(root / source, root, set())
-        objects.append(compile_object(source, variant, root if affected else ROOT))
-    return link(objects, variant, "explore", root=root)
+    return link(compile_changed(sources, variant, changed, root), variant, "explore", root=root)
 
 
 def selftest(variant: Variant) -> Path:
