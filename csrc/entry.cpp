@@ -70,12 +70,18 @@ Whereabouts Whereabouts::of(const at::Tensor& tensor) {
   return {impl, impl->unsafe_storage().unsafeGetStorageImpl()};
 }
 
+// Only the ends of these objects are looked at: storage and version counter at the beginning,
+// offset and type at the end. An end may lie in two cache lines.
 void Whereabouts::ask_for() const {
-  constexpr size_t kLine = 64;
-  for (size_t i = 0; i < sizeof(c10::TensorImpl); i += kLine) {
-    __builtin_prefetch(static_cast<const char*>(tensor) + i);
-  }
-  __builtin_prefetch(storage);
+  const auto ask = [](const void* object, size_t offset) {
+    __builtin_prefetch(static_cast<const char*>(object) + offset);
+  };
+  ask(tensor, 16);
+  ask(tensor, 40);
+  ask(tensor, sizeof(c10::TensorImpl) - 32);
+  ask(tensor, sizeof(c10::TensorImpl) - 8);
+  ask(storage, 16);
+  ask(storage, sizeof(c10::StorageImpl) - 8);
 }
 
 Watched::Watched(PyObject* object, PyObject* key)

@@ -171,11 +171,7 @@ void Plan::run() {
                     static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream_});
   }
   // A launch that failed has advanced nothing; on a GPU, one that did not fail is at work by now.
-  // On a CPU the tensors' data has passed through the caches since they were looked at.
-  for (size_t t = 0; t < entries_.size(); ++t) {
-    ask_ahead(t);
-    entries_[t].end_step();
-  }
+  for (Entry& entry : entries_) entry.end_step();
 }
 
 // One Hyper for each (group, step count) that occurs.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "cosine.h"
+
 namespace adamp {
 namespace {
 
@@ -94,7 +96,8 @@ void* TensorWork::kept_of(int64_t row, int64_t col) const {
 }
 
 bool TensorWork::row_passes(const RowSums<double>& sums) const {
-  return info_.projection != Projection::kAuto || cosine_below(sums, bound_, options().eps);
+  return info_.projection != Projection::kAuto ||
+         cosine_below_by_squares(sums, bound_, options().eps);
 }
 
 void TensorWork::accumulate(const Item& item) {
