@@ -116,7 +116,7 @@ def tests(setup: Setup, name: str, which: str, share: float) -> Stage:
         # Compiling for other devices, and the kernels on the CPU, need no GPU.
         *(
             f"--ignore-glob=*/test_{name}*"
-            for name in ("emulation_", "ptx", "triton_ahead", "instruction_sets", "cpu_threads")
+            for name in ("emulation_", "ptx", "triton_ahead", "instruction_sets", "cpu_")
         ),
         *("-k", f"not emulated and {which}"),
         # A kernel that hangs costs its own test, not the rest.
