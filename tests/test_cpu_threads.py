@@ -1,22 +1,22 @@
 """The CPU step's threads under ThreadSanitizer, and faults of their order that it has to notice."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from emulation import build
+from emulation.mutations import Mutation
 
 TSAN = ("-fsanitize=thread",)
 FLAGS = ("-O1", "-g1", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", *TSAN)
 VARIANT = build.Variant("cpu_threads", (), FLAGS, TSAN)
+PROGRAM = "tests/cpu_threads.cpp"
 SOURCES = (
-    "tests/cpu_threads.cpp",
+    PROGRAM,
     *(f"csrc/cpu/{name}.cpp" for name in ("executor", "tensor_work", "row_loops_baseline")),
 )
-
 
 needs_sanitizer = pytest.mark.skipif(bool(build.missing(TSAN)), reason=build.missing(TSAN))
 
@@ -37,25 +37,32 @@ def test_no_race_and_the_same_bits() -> None:
 
 @needs_sanitizer
 @pytest.mark.parametrize(
-    ("file", "text", "fault"),
+    "fault",
     [
-        (
-            "csrc/cpu/shares.h",
-            "      std::lock_guard<std::mutex> lock(share.mutex);\n      if (share.left.empty())",
-            "      if (share.left.empty())",
+        Mutation(
+            "no lock",
+            "cpu/shares.h",
+            "std::lock_guard<std::mutex> lock(share.mutex); if (share.left.empty())",
+            "if (share.left.empty())",
         ),
-        ("csrc/cpu/executor.cpp", "std::memory_order_acq_rel", "std::memory_order_relaxed"),
-        ("csrc/cpu/shares.h", "items.first + --items.count", "items.first + items.count-- / 2"),
+        Mutation(
+            "relaxed arrival",
+            "cpu/executor.cpp",
+            "std::memory_order_acq_rel",
+            "std::memory_order_relaxed",
+        ),
+        Mutation(
+            "the same item twice",
+            "cpu/shares.h",
+            "items.first + --items.count",
+            "items.first + items.count-- / 2",
+        ),
     ],
-    ids=["no lock", "relaxed arrival", "the same item twice"],
+    ids=lambda fault: fault.name,
 )
-def test_faults_are_noticed(file: str, text: str, fault: str, tmp_path: Path) -> None:
+def test_faults_are_noticed(fault: Mutation, tmp_path: Path) -> None:
     """Each, planted alone, fails the test above."""
-    shutil.copytree(build.ROOT / "csrc", tmp_path / "csrc")
-    (tmp_path / "tests").mkdir()
-    shutil.copy(build.ROOT / "tests/cpu_threads.cpp", tmp_path / "tests")
-    changed = tmp_path / file
-    assert changed.read_text().count(text) == 1, text
-    changed.write_text(changed.read_text().replace(text, fault))
+    text = fault.apply((build.ROOT / "csrc" / fault.file).read_text())
+    changed = build.changed_tree(fault.file, text, PROGRAM, tmp_path)
     objects = build.compile_changed(SOURCES, VARIANT, changed, tmp_path)
     assert run(objects, tmp_path).returncode != 0

@@ -162,6 +162,29 @@ def compile_all(
         return list(pool.map(lambda source: compile_object(source, variant, extra=extra), sources))
 
 
+def changed_tree(file: str, text: str, others: str, folder: Path) -> Path:
+    """Copy csrc and ``others``, a file or folder, to ``folder``; the path of csrc's changed file.
+
+    Args:
+        file: in csrc, the one that differs.
+        text: its contents.
+        others: what is built with csrc.
+        folder: for the copy; the one of an earlier call does, if that changed the same file.
+    """
+    for name in ("csrc", others):
+        if (folder / name).exists():
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.py")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    path = folder / "csrc" / file
+    path.write_text(text)
+    return path
+
+
 def compile_changed(
     sources: Iterable[str], variant: Variant, changed: Path, root: Path
 ) -> list[Path]:

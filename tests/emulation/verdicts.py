@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -33,12 +32,7 @@ def verdict(file: str, text: str, variant: build.Variant, folder: Path, schedule
         folder: for the copy; the one of an earlier verdict does, if that changed the same file.
         schedules: at most so many are tried.
     """
-    for name in ("csrc", "tests/emulation"):
-        if not (folder / name).exists():
-            ignored = shutil.ignore_patterns("__pycache__", "*.py")
-            shutil.copytree(build.ROOT / name, folder / name, ignore=ignored)
-    path = folder / "csrc" / file
-    path.write_text(text)
+    path = build.changed_tree(file, text, "tests/emulation", folder)
     program = build.driver(variant, path)
     # Seconds and KiB: a fault may be a loop without an end, one that allocates even.
     limited = ["sh", "-c", 'ulimit -t 100 && ulimit -d 2000000 && exec "$@"', "sh", str(program)]
