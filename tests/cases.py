@@ -76,11 +76,11 @@ THIN = (
     Shape("thin_7", (3_001, 7), "one more at each doubling"),
     Shape("thin_8", (2_503, 8), "the longest rows that wait under a channel prediction"),
     Shape("thin_9", (2_003, 9), "the shortest that do not: a 3x3 depthwise convolution"),
-    Shape("thin_16", (1_201, 16), "the longest thin rows"),
-    Shape("thin_17", (1_103, 17), "the shortest rows that are not thin"),
+    Shape("thin_15", (1_201, 15), "the longest thin rows"),
+    Shape("thin_16", (1_103, 16), "the shortest rows that are not thin"),
     Shape("small_thin_1", (70, 1), "one item of rows of one element"),
     Shape("small_thin_3", (1000, 3), "one item: a depthwise convolution of three taps"),
-    Shape("small_thin_16", (5, 16), "fewer rows than are taken at once"),
+    Shape("small_thin_15", (5, 15), "fewer rows than are taken at once"),
 )
 
 # One of each kind, for tests that vary something other than the shape.

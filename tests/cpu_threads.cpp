@@ -13,7 +13,7 @@
 namespace adamp {
 
 // Of the loops one instruction set is enough.
-RowLoops row_loops(Method method, DType dtype) { return row_loops_baseline(method, dtype); }
+const RowLoops& row_loops(Method method, DType dtype) { return row_loops_baseline(method, dtype); }
 
 namespace {
 

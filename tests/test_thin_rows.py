@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from cases import DECAY, OPTIONS, THIN, Shape
 from conftest import KINDS, Kind
+from emulation.backend import EmulatedTarget
 from gradients import SCRIPT, across, generator, noise, scripted
 from oracle import CHANNEL, LAYER, NONE
 from parity import ORACLES, Pair, pairs_of, run, step_and_check, weights
@@ -29,8 +30,8 @@ VARIANTS = [
 @pytest.fixture(autouse=True)
 def fast_backend(backend: Target) -> None:
     """Many rows are no work for an interpreter."""
-    if backend.slow:
-        pytest.skip(f"{backend.label}: slow, thin rows of one item are in test_values")
+    if backend.slow or isinstance(backend, EmulatedTarget):
+        pytest.skip(f"{backend.label}: slow, its thin rows are in test_values")
 
 
 def advance_to(pair: Pair) -> None:

@@ -15,17 +15,22 @@ ADAMP_FN double squared_limit(const RowSums<double>& s, double bound, double eps
 // Beyond, the square may be off by more than a thousandth.
 ADAMP_FN bool is_precise(double limit) { return (limit > 1e-300) & (limit < 1e300); }
 
-// Whether a row passes by more than the squares' rounding. Without branches: see thin_rows.h.
+// A square of the cosine that is so much smaller than its limit is so for certain.
+constexpr double kSurelyBelow = 0.999;
+
+// Whether a row passes for certain. Without branches: see thin_rows.h.
 ADAMP_FN bool surely_below(const RowSums<double>& s, double bound, double eps) {
   const double limit = squared_limit(s, bound, eps);
-  return is_precise(limit) & (s.pg * s.pg < 0.999 * limit);
+  return is_precise(limit) & (s.pg * s.pg < kSurelyBelow * limit);
 }
 
 // cosine_below(), to the bit: told by the squares where these differ by more than their rounding.
 ADAMP_FN bool cosine_below_by_squares(const RowSums<double>& s, double bound, double eps) {
-  if (surely_below(s, bound, eps)) return true;
-  const double limit = squared_limit(s, bound, eps);
-  if (is_precise(limit) && s.pg * s.pg > 1.001 * limit) return false;
+  const double squared = s.pg * s.pg, limit = squared_limit(s, bound, eps);
+  if (is_precise(limit)) {
+    if (squared < kSurelyBelow * limit) return true;
+    if (squared > 1.001 * limit) return false;
+  }
   return cosine_below(s, bound, eps);
 }
 

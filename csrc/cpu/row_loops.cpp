@@ -39,7 +39,7 @@ Capability capability() {
 
 const char* cpu_capability() { return kNames[capability()]; }
 
-RowLoops row_loops(Method method, DType dtype) {
+const RowLoops& row_loops(Method method, DType dtype) {
 #if defined(__x86_64__)
   if (capability() == kAvx512) return row_loops_avx512(method, dtype);
   if (capability() == kAvx2) return row_loops_avx2(method, dtype);

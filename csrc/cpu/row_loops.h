@@ -18,6 +18,8 @@ struct Block {
   int64_t rows, cols;
 
   int64_t numel() const { return rows * cols; }
+  // All rows as one, where they are treated alike.
+  Block as_run() const { return {param, grad, moment1, moment2, 1, numel()}; }
 };
 
 // One set of options in both types of arithmetic; made once per step.
@@ -27,8 +29,9 @@ struct ScalarPair {
 };
 
 // Rows of at most as many elements are thin. Their sums are not kept: they are computed again where
-// they are needed, many rows at a time.
-constexpr int64_t kThinCols = 16;
+// they are needed, many rows at a time. 16 float32 are a vector of AVX-512, and as quick by
+// themselves.
+constexpr int64_t kThinCols = 15;
 
 enum class Accumulate { kSums, kUpdate, kSumsAndUpdate };
 
@@ -69,12 +72,12 @@ struct RowLoops {
 };
 
 // The loops for this processor. ADAMP_FUSED_CPU_CAPABILITY=baseline|avx2|avx512 asks for less.
-RowLoops row_loops(Method method, DType dtype);
+const RowLoops& row_loops(Method method, DType dtype);
 const char* cpu_capability();
 
 // One for each instruction set that this build contains.
-RowLoops row_loops_baseline(Method method, DType dtype);
-RowLoops row_loops_avx2(Method method, DType dtype);
-RowLoops row_loops_avx512(Method method, DType dtype);
+const RowLoops& row_loops_baseline(Method method, DType dtype);
+const RowLoops& row_loops_avx2(Method method, DType dtype);
+const RowLoops& row_loops_avx512(Method method, DType dtype);
 
 }  // namespace adamp

@@ -408,13 +408,14 @@ bool thin_rows_pass(const Block& block, double bound, double eps) {
   using S = typename Arithmetic<Storage>::Scalar;
   alignas(64) S wide_p[kChunkElements], wide_g[kChunkElements];
   for (int64_t row = 0, rows; row < block.rows; row += rows) {
-    // The first by itself: mostly it fails.
-    rows = row == 0 ? 1 : chunk_rows(block.cols, block.rows - row);
+    rows = chunk_rows(block.cols, block.rows - row);
     const int64_t first = row * block.cols, numel = rows * block.cols;
     const S* const p =
         in_arithmetic(static_cast<const Storage*>(block.param) + first, numel, wide_p);
     const S* const g =
         in_arithmetic(static_cast<const Storage*>(block.grad) + first, numel, wide_g);
+    // The first by itself: mostly it fails.
+    if (row == 0 && !row_passes(p, g, block.cols, bound, eps)) return false;
     if (!rows_pass(p, g, rows, block.cols, bound, eps)) return false;
   }
   return true;
@@ -448,14 +449,15 @@ struct ByNesterov {
 };
 
 template <Method kMethod, class Storage>
-RowLoops loops_of_type() {
+const RowLoops& loops_of_type() {
   using Either = ByNesterov<kMethod, Storage>;
-  return {Either::accumulate, Either::apply_kept, Either::apply, thin_rows_pass<Storage>,
-          Either::project_thin_rows};
+  static constexpr RowLoops loops = {Either::accumulate, Either::apply_kept, Either::apply,
+                                     thin_rows_pass<Storage>, Either::project_thin_rows};
+  return loops;
 }
 
 template <Method kMethod>
-RowLoops loops_of(DType dtype) {
+const RowLoops& loops_of(DType dtype) {
   switch (dtype) {
     case DType::kFloat64:
       return loops_of_type<kMethod, double>();
@@ -470,7 +472,7 @@ RowLoops loops_of(DType dtype) {
 
 }  // namespace
 
-RowLoops ADAMP_ROW_LOOPS(Method method, DType dtype) {
+const RowLoops& ADAMP_ROW_LOOPS(Method method, DType dtype) {
   return method == Method::kAdamP ? loops_of<Method::kAdamP>(dtype)
                                   : loops_of<Method::kSGDP>(dtype);
 }

@@ -20,13 +20,6 @@ constexpr int64_t kBlockRows = 64;
 // costs more than its elements' second way through memory.
 constexpr int64_t kHeldCols = 8;
 
-// All rows alike.
-Block as_run(Block block) {
-  block.cols = block.numel();
-  block.rows = 1;
-  return block;
-}
-
 // In the type of the arithmetic.
 int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 
@@ -126,7 +119,7 @@ bool TensorWork::row_passes(const RowSums<double>& sums) const {
 
 void TensorWork::accumulate(const Item& item) {
   if (info_.projection == Projection::kOff) {
-    loops_.accumulate(as_run(block_of(item)), *scalars_, Accumulate::kUpdate,
+    loops_.accumulate(block_of(item).as_run(), *scalars_, Accumulate::kUpdate,
                       plain_update(options()), nullptr, nullptr, nullptr);
     return;
   }
@@ -185,7 +178,7 @@ TensorWork::Slot TensorWork::accumulate_runs(const Item& item, void* kept) const
       slot.failed_rows += !loops_.thin_rows_pass(block, bound_, options().eps);
     }
     RowSums<double> sums;
-    loops_.accumulate(as_run(block), *scalars_, what, plain, &sums, kept, nullptr);
+    loops_.accumulate(block.as_run(), *scalars_, what, plain, &sums, kept, nullptr);
     add_to(slot.sums, sums);
     if (projects_in_place()) {
       loops_.project_thin_rows(block, *scalars_, kept, nullptr);
@@ -199,22 +192,22 @@ TensorWork::Slot TensorWork::accumulate_runs(const Item& item, void* kept) const
 // Applies what was decided to a block that has not been updated, and whose u are kept. `sums`: of
 // each row, pp and pu.
 template <class Sums>
-void TensorWork::apply_kept(Block block, const Sums* sums, const void* kept, Scratch& scratch) {
+void TensorWork::apply_kept(const Block& block, const Sums* sums, const void* kept,
+                            Scratch& scratch) {
   const Scalars<double>& h = options();
-  if (outcome_ == View::kChannel && !by_rows_) {
-    return loops_.project_thin_rows(block, *scalars_, kept, nullptr);
-  }
-  if (outcome_ == View::kChannel) {
-    for (int64_t row = 0; row < block.rows; ++row) {
-      scratch.rows[row] = {projected_update(sums[row].pp, sums[row].pu, h), true};
-    }
-  } else {
-    block = as_run(block);
+  if (outcome_ != View::kChannel) {
     scratch.rows[0] = {
         outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain_update(h),
         true};
+    loops_.apply_kept({block.as_run(), scratch.rows.data(), kept}, *scalars_);
+  } else if (by_rows_) {
+    for (int64_t row = 0; row < block.rows; ++row) {
+      scratch.rows[row] = {projected_update(sums[row].pp, sums[row].pu, h), true};
+    }
+    loops_.apply_kept({block, scratch.rows.data(), kept}, *scalars_);
+  } else {
+    loops_.project_thin_rows(block, *scalars_, kept, nullptr);
   }
-  loops_.apply_kept({block, scratch.rows.data(), kept}, *scalars_);
 }
 
 void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {

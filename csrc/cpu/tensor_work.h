@@ -75,13 +75,13 @@ class TensorWork {
              Behind::Row* rows);
   void join_split_rows();
   template <class Sums>
-  void apply_kept(Block block, const Sums* sums, const void* kept, Scratch& scratch);
+  void apply_kept(const Block& block, const Sums* sums, const void* kept, Scratch& scratch);
   void choose(int64_t failed_rows);
 
   const Method method_;
   const TensorInfo info_;
   const TensorItems items_;
-  const RowLoops loops_;
+  const RowLoops& loops_;
   Slot* const slots_;  // of its items
   const bool rows_are_split_;
 
@@ -90,9 +90,9 @@ class TensorWork {
   const ScalarPair* scalars_ = nullptr;
   void* kept_ = nullptr;  // null: no u is kept
   double bound_ = 0;      // of the cosine of a row
-  bool by_rows_ = false;  // takes_row_sums(), and keeps them in records_
   Early early_ = Early::kNone;
   View outcome_ = View::kNone;
+  bool by_rows_ = false;  // takes_row_sums(), and keeps them in records_
   RowSums<double> total_ = {};
   std::vector<RowRecord> records_;  // of its rows; empty until they are needed
 };

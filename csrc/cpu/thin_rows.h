@@ -72,6 +72,15 @@ ADAMP_FN void dot_rows(const S* a, const S* b, int64_t rows, int64_t cols, Chunk
   for (int64_t row = rows; row % kRowsAtOnce != 0; ++row) sums.values[row] = 0;
 }
 
+template <class S>
+ADAMP_FN bool row_passes(const S* p, const S* g, int64_t cols, double bound, double eps) {
+  RowSums<S> sums = {};
+  for (int64_t i = 0; i < cols; ++i) {
+    add_to(sums, RowSums<S>{p[i] * p[i], g[i] * g[i], p[i] * g[i], S(0)});
+  }
+  return cosine_below_by_squares({sums.pp, sums.gg, sums.pg, 0}, bound, eps);
+}
+
 // Whether each row of a chunk passes the cosine test.
 template <class S>
 bool rows_pass(const S* p, const S* g, int64_t rows, int64_t cols, double bound, double eps) {
