@@ -6,6 +6,7 @@ everything and plan anew; only then change the first value.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from adamp_fused import _backend, _checks, _observed, _option_checks
 from adamp_fused._backend import Plan, Slot
 from adamp_fused._layout import Staging
+from adamp_fused._memory import Written, check_apart
 
 
 class ProjectedOptimizer(Optimizer):
@@ -32,9 +34,15 @@ class ProjectedOptimizer(Optimizer):
         _backend.check_name(backend)
         _option_checks.check_options(defaults, self._method)
         self._backend_name = backend
-        self._plans: list[Plan] = []
-        self._unplanned: list[Tensor] = []
+        self._prepare_stepping()
         super().__init__(params, defaults)
+
+    def _prepare_stepping(self) -> None:
+        """Set up what serves steps alone; neither pickled nor copied."""
+        self._plans: list[Plan] = []
+        self._unplanned: list[tuple[int, int]] = []  # group, and position in it
+        self._lock = threading.RLock()
+        self._is_stepping = False
 
     @property
     def backend(self) -> str | None:
@@ -65,7 +73,7 @@ class ProjectedOptimizer(Optimizer):
         self._plans = []
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Perform one step.
+        """Perform one step. Steps of several threads follow one another.
 
         Args:
             closure: re-evaluates the model and returns the loss; optional.
@@ -95,6 +103,22 @@ class ProjectedOptimizer(Optimizer):
         self._perform()
 
     def _perform(self) -> None:
+        with self._lock:
+            if self._is_stepping:
+                raise RuntimeError(
+                    "step() was called within a step of the same optimizer, by something that this "
+                    "step calls; call it once the running step has returned"
+                )
+            self._is_stepping = True
+            try:
+                self._run_plans()
+            except BaseException:
+                self._plans = []  # they keep memory alive for the step that did not end
+                raise
+            finally:
+                self._is_stepping = False
+
+    def _run_plans(self) -> None:
         """Step on the gradients that are there.
 
         Whatever calls torch's operations does so without autograd; the plan that a step finds and
@@ -104,13 +128,17 @@ class ProjectedOptimizer(Optimizer):
         if self._planned_in_inference and not torch.is_inference_mode_enabled():
             self._plans = []  # what it made then cannot be changed now
         fresh = [plan.refresh(groups, state) for plan in self._plans]
-        late = any(param.grad is not None for param in self._unplanned)
-        if late or not fresh or not all(fresh):
+        if not fresh or not all(fresh) or self._has_late_gradient():
             self._plans = self._plan_anew()
         for plan in self._plans:
             plan.run()
         if self._plans and isinstance(self._plans[-1], Staging):
             self._plans = []  # its copies are as large as weights and moments, and used up
+
+    def _has_late_gradient(self) -> bool:
+        """Whether a parameter that no plan looks at has a gradient now."""
+        groups = self.param_groups
+        return any(groups[g]["params"][i].grad is not None for g, i in self._unplanned)
 
     def _refuse_capture(self) -> None:
         """Without ``capturable`` a graph would hold this step's count and numbers for ever."""
@@ -140,9 +168,9 @@ class ProjectedOptimizer(Optimizer):
         # A plan notices late gradients on its own device, and no other.
         devices = {device for _, device in chosen}
         self._unplanned = [
-            param
-            for group in self.param_groups
-            for param in group["params"]
+            (group_index, i)
+            for group_index, group in enumerate(self.param_groups)
+            for i, param in enumerate(group["params"])
             if param.device not in devices
         ]
         staging = Staging()
@@ -157,6 +185,7 @@ class ProjectedOptimizer(Optimizer):
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""
         slots = []
+        written: list[Written] = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
             _option_checks.check_group(self.param_groups, group_index, self._method)
@@ -174,6 +203,11 @@ class ProjectedOptimizer(Optimizer):
                         raise
                     continue  # frozen: it may be anything until it has a gradient
                 slots.append(slot)
+                written.append((slot.param, name, None))
+                for key in (*self._moments, *self._counts):
+                    if isinstance(value := slot.state.get(key), Tensor):
+                        written.append((value, name, key))
+        check_apart(written)
         return slots
 
     def _check_slot(self, slot: Slot, name: str) -> None:
@@ -222,7 +256,10 @@ class ProjectedOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore, and fill in what a checkpoint of the official package does not know."""
         super().__setstate__(state)
-        self._plans, self._unplanned = [], []
+        if "_lock" in self.__dict__:
+            self._plans = []  # load_state_dict comes here, too
+        else:
+            self._prepare_stepping()
         for group in self.param_groups:
             for option, default in self.defaults.items():
                 if option != "differentiable":

@@ -47,10 +47,11 @@ class _ReferencePlan:
 
     @torch.no_grad()
     def run(self) -> None:
-        slots, self._slots = self._slots, []
+        slots, groups = self._slots, self._groups
+        self._slots, self._groups = [], []  # a plan keeps nothing of the user's alive
         for slot in slots:
             if slot.grad is not None:
-                group = self._groups[slot.group_index]
+                group = groups[slot.group_index]
                 _step(self._moments, slot.param, slot.grad, slot.state, group)
 
 

@@ -104,8 +104,12 @@ class TritonPlan:
     @torch.no_grad()
     def run(self) -> None:
         """Launch, then advance the step counts."""
+        groups, self._groups = self._groups, []  # a plan keeps nothing of the user's alive
+        if self._tracker.follow_stream():
+            for launch in self._launches:
+                launch.follow_stream()
         for launch in self._launches:
-            launch.run(self._groups, self._inputs)
+            launch.run(groups, self._inputs)
         self._tracker.run()
 
 
@@ -132,6 +136,12 @@ class _Launch:
     def takes(self, addresses: Tensor) -> bool:
         """Whether the gradients lie at 16-byte boundaries where the tables say so."""
         return not bool((addresses[self._aligned] % 16).any())
+
+    def follow_stream(self) -> None:
+        """Tell the allocator that the tables are used on the current stream, too."""
+        stream = torch.cuda.current_stream(self._device)
+        for table in (self._weights, self._programs, self._words, self._scratch):
+            table.record_stream(stream)
 
     def run(self, groups: Groups, inputs: Inputs) -> None:
         """One step of every tensor that has a gradient."""

@@ -33,5 +33,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
            "Pick up gradients and options; False where the plan must be made anew.")
       .def("inputs", &adamp::Plan::inputs,
            "What was last picked up, for a caller that steps by itself before it calls run().")
+      .def("follow_stream", &adamp::Plan::follow_stream,
+           "Order this step behind the last one where the stream has changed; whether it has.")
       .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
 }
