@@ -242,6 +242,8 @@ def extension() -> ModuleType:
     import torch
     from torch.utils import cpp_extension
 
+    from adamp_fused._built_for import BuiltFor
+
     name = "adamp_fused_emulated"
     flags = [
         *(f"-isystem{path}" for path in cpp_extension.include_paths()),
@@ -249,7 +251,7 @@ def extension() -> ModuleType:
         f"-DTORCH_EXTENSION_NAME={name}",
         "-DADAMP_FUSED_WITH_CUDA",
         '-DADAMP_FUSED_CUDA_ARCHS="emulated"',
-        f'-DADAMP_FUSED_TORCH_VERSION="{torch.__version__}"',
+        f'-DADAMP_FUSED_BUILT_FOR="{BuiltFor(torch.__version__, None).line()}"',
     ]
     own = (*HOST, "tests/emulation/module_parts.cpp")
     objects = [
