@@ -9,9 +9,12 @@
 
 namespace py = pybind11;
 
+// Found in the module's file before the module is loaded: see adamp_fused/_built_for.py.
+__attribute__((used)) static const char kBuiltFor[] = ADAMP_FUSED_BUILT_FOR;
+
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "Native kernels of adamp_fused.";
-  module.attr("torch_version") = ADAMP_FUSED_TORCH_VERSION;
+  module.attr("built_for") = kBuiltFor;
 #if defined(ADAMP_FUSED_WITH_CUDA)
   module.attr("cuda_archs") = ADAMP_FUSED_CUDA_ARCHS;
   const std::vector<std::string> executors = {"cuda", "cpu"};

@@ -1,8 +1,5 @@
 #include "tensor_work.h"
 
-#include <algorithm>
-#include <vector>
-
 #include "cosine.h"
 
 namespace adamp {
@@ -16,6 +13,11 @@ constexpr int64_t kItemsOfLargeTensor = 64;
 constexpr int64_t kBlockElements = 2048, kBlockElementsBehind = 256;
 constexpr int64_t kBlockRows = 64;
 
+// Rows of `cols` elements in a block of so many.
+int64_t rows_of_block(int64_t elements, int64_t cols) {
+  return std::clamp<int64_t>(elements / cols, 1, kBlockRows);
+}
+
 // In the type of the arithmetic.
 int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 
@@ -24,28 +26,6 @@ int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 int64_t item_size_of(const TensorInfo& info) {
   return std::clamp(info.rows * info.cols / kItemsOfLargeTensor, kSmallItem, kLargeItem);
 }
-
-// A thread's own room, kept between steps: for each u of rows that are updated a moment later, for
-// their sums, and for what they still have to get (of two blocks by turns).
-struct TensorWork::Scratch {
-  std::vector<double> kept;  // as bytes; float64 is the largest
-  std::vector<RowSums<double>> sums;
-  std::vector<Behind::Row> rows;
-
-  static Scratch& of_this_thread() {
-    static thread_local Scratch value;
-    return value;
-  }
-
-  void reserve(int64_t n_blocks, int64_t n_rows, int64_t elements, DType dtype) {
-    const auto at_least = [](auto& room, int64_t size) {
-      if (static_cast<int64_t>(room.size()) < size) room.resize(size);
-    };
-    at_least(sums, n_rows);
-    at_least(rows, n_blocks * n_rows);
-    at_least(kept, (elements * size_of_u(dtype) + 7) / 8);
-  }
-};
 
 TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots,
                        RowRecord* records)
@@ -100,21 +80,29 @@ bool TensorWork::row_passes(const RowSums<double>& sums) const {
          cosine_below_by_squares(sums, bound_, options().eps);
 }
 
-void TensorWork::accumulate(const Item& item) {
+Scratch::Size TensorWork::scratch_size(const Item& item) const {
+  if (info_.projection == Projection::kOff) return {};
+  const int64_t rows = item.row_end - item.row_begin, cols = item.col_end - item.col_begin;
+  if (one_item()) return {rows * cols * size_of_u(info_.dtype), rows, rows};
+  const int64_t at_once = rows_of_block(kBlockElements, cols);
+  const int64_t behind = rows_of_block(kBlockElementsBehind, cols);
+  return {behind * cols * size_of_u(info_.dtype), at_once, std::max(rows, 2 * at_once)};
+}
+
+void TensorWork::accumulate(const Item& item, Scratch& scratch) {
   if (info_.projection == Projection::kOff) {
     loops_.accumulate(block_of(item), *scalars_, Accumulate::kUpdate, plain_update(options()),
                       nullptr, nullptr, nullptr);
   } else if (one_item()) {
-    step_whole(item, Scratch::of_this_thread());
+    step_whole(item, scratch);
   } else {
-    accumulate_blocks(item, Scratch::of_this_thread());
+    accumulate_blocks(item, scratch);
   }
 }
 
 // A tensor of one item is decided while it is in cache: nothing has to be foreseen.
 void TensorWork::step_whole(const Item& item, Scratch& scratch) {
   const Block block = block_of(item);
-  scratch.reserve(1, block.rows, block.numel(), info_.dtype);
   loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
                     scratch.kept.data(), nullptr);
   int64_t failed_rows = 0;
@@ -154,16 +142,14 @@ void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
       early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
   const RowUpdate<double> plain = plain_update(options());
   const int64_t cols = item.col_end - item.col_begin;
-  const int64_t elements = keeps ? kBlockElementsBehind : kBlockElements;
-  const int64_t rows_each = std::clamp<int64_t>(elements / cols, 1, kBlockRows);
-  scratch.reserve(2, rows_each, keeps ? rows_each * cols : 0, info_.dtype);
+  const int64_t rows_each = rows_of_block(keeps ? kBlockElementsBehind : kBlockElements, cols);
   Slot slot = {};
   Behind behind = {};
   size_t turn = 0;
   for (int64_t row = item.row_begin; row < item.row_end; row += rows_each, turn = 1 - turn) {
     const Block block =
         block_of(row, std::min(rows_each, item.row_end - row), item.col_begin, cols);
-    Behind::Row* const rows = scratch.rows.data() + turn * scratch.rows.size() / 2;
+    Behind::Row* const rows = scratch.rows.data() + turn * rows_each;
     // The sweep reads each old u before it writes the new one in its place.
     void* const kept = keeps ? scratch.kept.data() : kept_of(row, item.col_begin);
     loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
@@ -236,10 +222,8 @@ void TensorWork::join_split_rows() {
   }
 }
 
-void TensorWork::finish(const Item& item) {
+void TensorWork::finish(const Item& item, Scratch& scratch) {
   if (kept_ != nullptr) {
-    Scratch& scratch = Scratch::of_this_thread();
-    scratch.reserve(1, item.row_end - item.row_begin, 0, info_.dtype);
     return apply_kept(block_of(item), records_ + item.row_begin,
                       kept_of(item.row_begin, item.col_begin), scratch);
   }
