@@ -44,6 +44,13 @@ class Plan(Protocol):
         Changes nothing that belongs to the user.
         """
 
+    def prepare(self) -> None:
+        """Do all of a step that may fail, and change nothing that belongs to the user.
+
+        An optimizer of several plans calls it for each before it runs the first; ``run`` calls it
+        where nobody else has.
+        """
+
     def run(self) -> None:
         """Perform one step on what was last picked up, without autograd, and keep no gradient.
 

@@ -89,6 +89,9 @@ class Staging:
         """False: copies hold for one step."""
         return False
 
+    def prepare(self) -> None:
+        """The copies are there."""
+
     @torch.no_grad()
     def run(self) -> None:
         """Copy every result back to where it belongs."""

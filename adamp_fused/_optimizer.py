@@ -130,6 +130,9 @@ class ProjectedOptimizer(Optimizer):
         fresh = [plan.refresh(groups, state) for plan in self._plans]
         if not fresh or not all(fresh) or self._has_late_gradient():
             self._plans = self._plan_anew()
+        if len(self._plans) > 1:
+            for plan in self._plans:
+                plan.prepare()
         for plan in self._plans:
             plan.run()
         if self._plans and isinstance(self._plans[-1], Staging):

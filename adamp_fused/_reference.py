@@ -45,6 +45,9 @@ class _ReferencePlan:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
         return False
 
+    def prepare(self) -> None:
+        """Nothing is known of memory before an operation asks for it."""
+
     @torch.no_grad()
     def run(self) -> None:
         slots, groups = self._slots, self._groups

@@ -94,22 +94,30 @@ class TritonPlan:
         self._launches = [_Launch(method, slots, indices) for indices in by_dtype.values()]
         self._groups = groups
         self._inputs: Inputs = self._tracker.inputs()
+        self._prepared: list[tuple[Tensor, list[Tensor]] | None] = []
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """Pick up gradients and options; False where anything else has changed."""
         if not self._tracker.refresh(groups, state):
             return False
-        self._groups, self._inputs = groups, self._tracker.inputs()
+        self._groups, self._inputs, self._prepared = groups, self._tracker.inputs(), []
         return all(launch.takes(self._inputs[0]) for launch in self._launches)
 
     @torch.no_grad()
-    def run(self) -> None:
-        """Launch, then advance the step counts; whatever can fail comes before the first launch."""
+    def prepare(self) -> None:
+        """Whatever can fail comes before the first launch."""
         groups, self._groups = self._groups, []  # a plan keeps nothing of the user's alive
         if self._tracker.follow_stream():
             for launch in self._launches:
                 launch.follow_stream()
-        prepared = [launch.prepare(groups, self._inputs) for launch in self._launches]
+        self._prepared = [launch.prepare(groups, self._inputs) for launch in self._launches]
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Launch, then advance the step counts."""
+        if not self._prepared:
+            self.prepare()
+        prepared, self._prepared = self._prepared, []
         for launch, tables in zip(self._launches, prepared, strict=True):
             if tables is not None:
                 launch.run(*tables)

@@ -38,5 +38,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
            "What was last picked up, for a caller that steps by itself before it calls run().")
       .def("follow_stream", &adamp::Plan::follow_stream,
            "Order this step behind the last one where the stream has changed; whether it has.")
+      .def("prepare", &adamp::Plan::prepare, "All of a step that may fail.")
       .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
 }

@@ -84,9 +84,12 @@ Plan::Plan(const std::string& method, const std::optional<std::string>& executor
   size_t covered = 0;
   for (const py::handle group : groups) {
     auto& listed = listed_.emplace_back();
+    serves_.push_back(false);
     for (const py::handle param : py::cast<py::dict>(group)["params"]) {
       listed.push_back({param.ptr(), find(param)});
-      covered += listed.back().entry >= 0;
+      if (listed.back().entry < 0) continue;
+      ++covered;
+      serves_.back() = true;
     }
     projections_.push_back(py::cast<py::dict>(group)["projection"]);
   }
@@ -103,6 +106,7 @@ Plan::Plan(const std::string& method, const std::optional<std::string>& executor
 bool Plan::refresh(const py::list& groups, const py::dict& state) {
   lock_.clear();
   lock_.needed = !keeps_gil_;
+  prepared_ = false;
   const bool fits =
       covers_params_ && check_state(state) && read_options(groups) && refresh_entries(groups);
   if (!fits) lock_.clear();
@@ -128,6 +132,7 @@ bool Plan::check_state(const py::dict& state) {
 bool Plan::read_options(const py::list& groups) {
   if (PyList_GET_SIZE(groups.ptr()) != static_cast<Py_ssize_t>(group_options_.size())) return false;
   for (size_t i = 0; i < group_options_.size(); ++i) {
+    if (!serves_[i]) continue;  // another backend may serve it, which this one could not
     PyObject* const group = PyList_GET_ITEM(groups.ptr(), i);
     if (!options_.read(group, projections_[i].ptr(), group_options_[i])) return false;
   }
@@ -200,17 +205,29 @@ bool Plan::follow_stream() {
   return true;
 }
 
+template <class Body>
+void Plan::without_gil(const Body& body) const {
+  const c10::OptionalDeviceGuard guard(device_);
+  if (keeps_gil_) return body();
+  py::gil_scoped_release release;
+  body();
+}
+
+void Plan::prepare() {
+  prepared_ = true;
+  if (!executor_) return;
+  gather();
+  follow_stream();
+  const StepInputs inputs = {grads_.data(),         hyper_indices_.data(),
+                             hypers_.data(),        static_cast<int64_t>(hypers_.size()),
+                             at::get_num_threads(), stream_ ? stream_->native_handle() : nullptr};
+  without_gil([&] { executor_->prepare(inputs); });
+}
+
 void Plan::run() {
-  if (executor_) {
-    gather();
-    const c10::OptionalDeviceGuard guard(device_);
-    follow_stream();
-    void* const stream = stream_ ? stream_->native_handle() : nullptr;
-    std::optional<py::gil_scoped_release> others_may_run;
-    if (!keeps_gil_) others_may_run.emplace();
-    executor_->run({grads_.data(), hyper_indices_.data(), hypers_.data(),
-                    static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream});
-  }
+  if (!prepared_) prepare();
+  prepared_ = false;
+  if (executor_) without_gil([&] { executor_->launch(); });
   // A launch that failed has advanced nothing; on a GPU, one that did not fail is at work by now.
   for (Entry& entry : entries_) entry.end_step();
   lock_.clear();

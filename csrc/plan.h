@@ -17,11 +17,12 @@ namespace adamp {
 
 // Keeps what does not change between steps (shapes, addresses, work items) and notices when it
 // does. What belongs to the user is kept alive from refresh() to run(), and not between steps.
+// Each step is refresh(), prepare(), run(); the first one, for which a plan was made, has no
+// refresh().
 class Plan {
  public:
   // slots: adamp_fused._backend.Slot objects, all on one device, checked, and laid out in rows.
   // executor: none where the caller steps by itself, on inputs(), before it calls run().
-  // The plan is ready to run() once without a refresh().
   Plan(const std::string& method, const std::optional<std::string>& executor,
        const pybind11::list& slots, const pybind11::list& groups, const pybind11::dict& state);
 
@@ -35,8 +36,12 @@ class Plan {
 
   // Makes the current stream wait for the last step where that ran on another one, and tells the
   // allocator that the plan's memory is used there. Whether the stream has changed. Called by
-  // run() where there is an executor.
+  // prepare() where there is an executor.
   bool follow_stream();
+
+  // All of a step that may fail, so that no plan has changed anything when another one fails.
+  // run() calls it where nobody else has.
+  void prepare();
 
   // One step on what was last picked up.
   void run();
@@ -47,12 +52,15 @@ class Plan {
   void prefetch_ahead(size_t entry) const;
   bool refresh_entries(const pybind11::list& groups);
   void gather();
+  template <class Body>
+  void without_gil(const Body& body) const;
   int32_t hyper_index_of(int32_t group, double count);
 
   OptionReader options_;
   std::vector<Entry> entries_;
   StepLock lock_;
-  bool keeps_gil_ = false;     // while a step runs
+  bool keeps_gil_ = false;  // while a step runs
+  bool prepared_ = false;
   bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
   at::Device device_ = at::kCPU;
   std::optional<c10::Stream> stream_;  // of the last step; CPU: none
@@ -71,6 +79,7 @@ class Plan {
     int64_t entry;
   };
   std::vector<std::vector<Listed>> listed_;
+  std::vector<bool> serves_;  // a parameter of the group
   std::vector<StateItem> state_items_;
   std::vector<pybind11::object> projections_;
 

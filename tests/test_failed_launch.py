@@ -1,6 +1,7 @@
 """A launch that fails has changed nothing, so that the step can be made again."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch.nn import Parameter
 
 from adamp_fused import _triton
+from adamp_fused._reference import _ReferencePlan
 from adamp_fused._triton import load_kernels
 from cases import shapes
 from conftest import Kind
@@ -146,3 +148,27 @@ def test_table_of_the_second_launch_fails(
     give_gradients(params)
     optimizer.step()
     assert all(s["step"] == 2 for s in optimizer.state.values() if "step" in s)
+
+
+def test_no_plan_runs_before_all_are_prepared(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An optimizer of two backends, of which the second runs out of memory."""
+    params = [Parameter(torch.ones(3, 4)), Parameter(torch.ones(3, 4))]
+    groups = [{"params": [params[0]]}, {"params": [params[1]], "capturable": True}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the second group is the reference's
+        optimizer = kind.make(groups)
+        for p in params:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    before = [p.tolist() for p in params]
+
+    def out_of_memory(plan: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_ReferencePlan, "prepare", out_of_memory)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    assert [p.tolist() for p in params] == before
+    optimizer.step()
+    assert torch.equal(*params) and params[0].tolist() != before[0]

@@ -56,7 +56,7 @@ class CpuExecutor : public Executor {
     batch_items();
   }
 
-  void run(const StepInputs& inputs) override {
+  void prepare(const StepInputs& inputs) override {
     scalars_.resize(inputs.n_hypers);
     for (int64_t i = 0; i < inputs.n_hypers; ++i) {
       const Hyper& h = inputs.hypers[i];
@@ -79,6 +79,10 @@ class CpuExecutor : public Executor {
         std::clamp<int64_t>(elements_before_.back() / kSmallItem, 1, inputs.threads);
     if (shares_.count() != threads) share_out(threads);
     shares_.begin();
+  }
+
+  void launch() override {
+    const int64_t threads = shares_.count();
     if (threads == 1) {
       work(0);
     } else {
