@@ -47,21 +47,22 @@ def load(name: str = "adamp_fused._C") -> Loaded:
     return Loaded(None, why_not, built_for, exists=True)
 
 
-extension, missing, built_for, exists = load()
+_loaded = load()
+extension, missing, built_for = _loaded.extension, _loaded.missing, _loaded.built_for
 
 
 def not_built() -> str:
     """What to do where there is no extension, or none that can be loaded."""
     folder = Path(__file__).parent.parent
     in_clone = (folder / "setup.py").exists()
-    if exists and in_clone:
+    if _loaded.exists and in_clone:
         mend = f"run `python setup.py build_ext --inplace` in {folder}"
     else:
         mend = "install with a C++ compiler: pip install --no-build-isolation ."
-    if in_clone and not exists:
+    if in_clone and not _loaded.exists:
         # Here Python imports the sources, whatever is installed.
         mend += f" and start Python elsewhere, since in {folder} it imports the sources"
-    what = "cannot be loaded" if exists else "are not built"
+    what = "cannot be loaded" if _loaded.exists else "are not built"
     return f"the native kernels {what} ({missing}); {mend}"
 
 
