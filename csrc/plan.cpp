@@ -175,6 +175,7 @@ void Plan::gather() {
   hypers_.clear();
   hyper_keys_.clear();
   hyper_index_.clear();
+  last_of_group_.assign(group_options_.size(), {0, -1});
   for (size_t t = 0; t < entries_.size(); ++t) {
     const Entry& entry = entries_[t];
     hyper_indices_[t] = hyper_index_of(entry.group, entry.next_count());
@@ -235,21 +236,20 @@ void Plan::run() {
 
 // One Hyper for each (group, step count) that occurs.
 int32_t Plan::hyper_index_of(int32_t group, double count) {
-  const std::pair<int32_t, double> key = {group, count};
-  // Nearly always the last pair again.
-  if (!hyper_keys_.empty() && hyper_keys_.back() == key) {
-    return static_cast<int32_t>(hyper_keys_.size()) - 1;
-  }
-  const auto [found, is_new] = hyper_index_.try_emplace(key, hyper_keys_.size());
+  // Nearly always the count that the group's last parameter had.
+  std::pair<double, int32_t>& last = last_of_group_[group];
+  if (last.second >= 0 && last.first == count) return last.second;
+  const auto [found, is_new] = hyper_index_.try_emplace({group, count}, hypers_.size());
   if (is_new) {
     Hyper h = group_options_[group];
     if (count > 0) {
       h.inv_bias_correction1 = 1 / (1 - std::pow(h.decay1, count));
       h.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(h.decay2, count));
     }
-    hyper_keys_.push_back(key);
+    hyper_keys_.emplace_back(group, count);
     hypers_.push_back(h);
   }
+  last = {count, found->second};
   return found->second;
 }
 

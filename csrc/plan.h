@@ -87,6 +87,7 @@ class Plan {
   std::vector<Hyper> hypers_;
   std::vector<std::pair<int32_t, double>> hyper_keys_;  // (group, step count)
   std::map<std::pair<int32_t, double>, int32_t> hyper_index_;
+  std::vector<std::pair<double, int32_t>> last_of_group_;  // step count, and its index
   std::vector<int32_t> hyper_indices_;
   std::vector<const void*> grads_;
 };
