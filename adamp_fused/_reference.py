@@ -78,11 +78,13 @@ def _step(
     u, step_size, decay = moments(g, state, group)
     projected, radial = _decide(p, g, u, state, group)
     wd_ratio = torch.where(projected, p.new_full((), group["wd_ratio"]), p.new_ones(()))
-    shrink = F.shrinkage(decay * wd_ratio, step_size, radial)
-    p_new = F.apply_update(p, u, shrink, step_size)
+    decay = decay * wd_ratio
+    shrink = F.shrinkage(decay, step_size, radial).to(p.dtype)
+    radial = radial.to(p.dtype)
+    p_new = F.apply_update(p, u, shrink, step_size, radial, decay)
     if group.get("project_buffer", False) and not group["nesterov"]:
         # Before p is stored: `p` and `param` may share memory, as `u` and the buffer may.
-        state["momentum"].copy_(u - radial * p)
+        state["momentum"].copy_(u - F.radial_part(p, radial))
     param.copy_(p_new)
 
 
@@ -131,12 +133,16 @@ def _like(number: Any, g: Tensor) -> Any:
 def _decide(
     p: Tensor, g: Tensor, u: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    """Whether the update is projected, and the radial coefficient ``k`` of every row."""
+    """Whether the update is projected, and the radial coefficient ``k`` of every row in float64."""
     mode, eps = group["projection"], group["eps"]
-    no, zero = torch.zeros((), dtype=torch.bool, device=p.device), p.new_zeros(())
+    no = torch.zeros((), dtype=torch.bool, device=p.device)
+    zero = torch.zeros((), dtype=torch.float64, device=p.device)
     if p.dim() < 2 or p.numel() == 0 or mode == "off":
         return no, zero
 
+    # In float32 the squares of a gradient of 1e20 would be infinite, and those of 1e18 add up to
+    # it: then every row would pass.
+    p, g, u = p.double(), g.double(), u.double()
     within_row = tuple(range(1, p.dim()))
 
     def rows(product: Tensor) -> Tensor:

@@ -114,7 +114,8 @@ struct Loops {
       sums.pu += p * u;
     }
     if constexpr (kKeep) put<kTail>(kept + i, u, count);
-    if constexpr (kUpdate) put<kTail>(at.p + i, apply_update(p, u, shrink, h.step_size), count);
+    if constexpr (kUpdate)
+      put<kTail>(at.p + i, apply_update(p, u, RowUpdate<S>{shrink, S(0)}, h), count);
   }
 
   // A block that is behind, as the loops see it.
@@ -147,9 +148,12 @@ struct Loops {
                                     const LaterInputs& in, const Scalars<S>& h,
                                     RowUpdate<S> update) {
     if constexpr (kMayProjectBuffer) {
-      if (h.project_buffer) put<kTail>(at.m + i, in.u - update.radial * in.p, count);
+      // Otherwise the buffer is u already. An infinite weight is in no row with a radial part.
+      if (h.project_buffer && update.radial != 0) {
+        put<kTail>(at.m + i, in.u - update.radial * in.p, count);
+      }
     }
-    put<kTail>(at.p + i, apply_update(in.p, in.u, update.shrink, h.step_size), count);
+    put<kTail>(at.p + i, apply_update(in.p, in.u, update, h), count);
   }
 
   static ADAMP_FN RowUpdate<S> narrowed(const RowUpdate<double>& update) {
@@ -302,10 +306,10 @@ struct Loops {
     if constexpr (kUndo) {
       p = recover_weight(p, u, previous.shrink, h.step_size);
       // A projected buffer is what was stored; `previous` then names the decay alone (see apply).
-      if constexpr (kBuffer) u += previous.radial * p;
+      if constexpr (kBuffer) u += radial_part(p, previous.radial);
     }
-    if constexpr (kBuffer) put<kTail>(at.m + i, u - next.radial * p, count);
-    put<kTail>(at.p + i, apply_update(p, u, next.shrink, h.step_size), count);
+    if constexpr (kBuffer) put<kTail>(at.m + i, u - radial_part(p, next.radial), count);
+    put<kTail>(at.p + i, apply_update(p, u, next, h), count);
   }
 
   template <bool kUndo, bool kBuffer>

@@ -173,7 +173,7 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
     bool updated = early_ == Early::kAllRows;
     if (by_channel) {
       const RowUpdate<double> channel = projected_update(sums[i].pp, sums[i].pu, options());
-      updated = updates_early(early_, info_.projection, passes, channel);
+      updated = updates_early(early_, info_.projection, passes, channel, options());
       rows[i] = {channel, updated};
     }
     records_[first_row + i] = {sums[i].pp, sums[i].pu, updated};
