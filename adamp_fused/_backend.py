@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from adamp_fused._fake import is_fake
+
 Groups = list[dict[str, Any]]
 State = dict[Tensor, dict[str, Tensor]]
 
@@ -91,6 +93,17 @@ def check_name(requested: str | None) -> None:
             f"backend={requested!r} is not a backend; use one of {', '.join(map(repr, BACKENDS))}, "
             "or None for the best one of each parameter's device"
         )
+
+
+def choose_for(requested: str | None, param: Tensor, capturable: bool) -> Backend:
+    """The backend of one parameter; the reference where there is nothing to compute with.
+
+    Raises:
+        RuntimeError: the requested backend cannot serve the parameter's device.
+    """
+    if is_fake(param):
+        return BACKENDS["reference"]
+    return choose(requested, param.device, capturable)
 
 
 def choose(requested: str | None, device: torch.device, capturable: bool) -> Backend:

@@ -12,9 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import _backend, _checks, _observed, _option_checks
+from adamp_fused import (
+    _backend,
+    _checks,
+    _fake,
+    _observed,
+    _option_checks,
+)
 from adamp_fused._backend import Plan, Slot
 from adamp_fused._layout import Staging
 
@@ -50,15 +57,18 @@ class ProjectedOptimizer(Optimizer):
             RuntimeError: the requested backend cannot serve a parameter's device.
         """
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        group, index = self.param_groups[-1], len(self.param_groups) - 1
+        params = group["params"]
         try:
-            _option_checks.check_group(self.param_groups, len(self.param_groups) - 1, self._method)
+            _option_checks.check_group(self.param_groups, index, self._method)
             seen: dict[Tensor, str] = {}
-            for i, param in enumerate(group["params"]):
-                name = self._name(len(self.param_groups) - 1, i)
+            for i, param in enumerate(params):
+                name = self._name(index, i)
                 _checks.check_once(param, name, seen)
-                _checks.check_param(param, name)
-                _backend.choose(self._backend_name, param.device, group["capturable"])
+                if param.requires_grad:  # frozen, it may be anything until it has a gradient
+                    if not is_lazy(param):  # which the first step after it is made looks at
+                        _checks.check_param(param, name)
+                    _backend.choose_for(self._backend_name, param, group["capturable"])
         except Exception:
             self.param_groups.pop()
             raise
@@ -124,7 +134,12 @@ class ProjectedOptimizer(Optimizer):
                         "use capturable=True with backend=None or 'reference'"
                     )
 
+    def _check_group(self, index: int) -> None:
+        """Check what a step needs of a group as a whole."""
+        _option_checks.check_group(self.param_groups, index, self._method)
+
     @torch.no_grad()
+    @_fake.in_their_mode
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""
         self._plans = []
@@ -133,7 +148,7 @@ class ProjectedOptimizer(Optimizer):
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
         for slot in slots:
             device = slot.param.device
-            backend = _backend.choose(self._backend_name, device, slot.group["capturable"])
+            backend = _backend.choose_for(self._backend_name, slot.param, slot.group["capturable"])
             chosen.setdefault((backend.name, device), []).append(slot)
         self._complete_state(slots)
 
@@ -159,7 +174,7 @@ class ProjectedOptimizer(Optimizer):
         slots = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
-            _option_checks.check_group(self.param_groups, group_index, self._method)
+            self._check_group(group_index)
             for i, param in enumerate(group["params"]):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)
@@ -184,7 +199,7 @@ class ProjectedOptimizer(Optimizer):
             _checks.check_grad(param, grad, name)
             _checks.check_memory(grad, f"the gradient of {name}")
         _checks.check_memory(param, name)
-        read = not slot.group["capturable"]
+        read = not (slot.group["capturable"] or _fake.is_fake(param))
         _checks.check_state(param, slot.state, self._moments, self._counts, read, name)
 
     def _complete_state(self, slots: list[Slot]) -> None:

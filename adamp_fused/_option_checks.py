@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamp_fused._fake import is_fake
+
 PROJECTIONS = ("auto", "channel", "layer", "off")
 
 
@@ -79,7 +81,7 @@ def _check_lr(lr: Any) -> None:
                 "exactly one: use one parameter group for each learning rate"
             )
         # The value of a tensor on a device is not read: that would wait for the device.
-        if lr.device.type not in ("cpu", "meta"):
+        if lr.device.type not in ("cpu", "meta") or is_fake(lr):
             return
     _check_at_least_zero("lr", lr)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adamp_fused import _formulas as F
 from adamp_fused._backend import Groups, Plan, Slot, State
+from adamp_fused._fake import is_fake
 
 _NUMBERS = ("eps", "weight_decay", "delta", "wd_ratio")
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
@@ -49,7 +50,7 @@ class _ReferencePlan:
     def run(self) -> None:
         slots, self._slots = self._slots, []
         for slot in slots:
-            if slot.grad is not None:
+            if slot.grad is not None and not is_fake(slot.param):
                 group = self._groups[slot.group_index]
                 _step(self._moments, slot.param, slot.grad, slot.state, group)
 
