@@ -109,7 +109,7 @@ def _sgd_moments(
     b = _update(state["momentum"], g, momentum, 1 - group["dampening"])
     u = F.moving_average(b, g, momentum, 1) if group["nesterov"] else b
     lr = group["lr"]
-    return u, _like(lr, g), _like(lr * group["weight_decay"] / (1 - momentum), g)
+    return u, _like(lr, g), _like(lr * F.sgd_decay(group["weight_decay"], momentum), g)
 
 
 def _update(average: Tensor, value: Tensor, decay: float, gain: float) -> Tensor:
