@@ -131,9 +131,12 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
     return backend
 
 
-@functools.cache
-def _say(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn at the user's line."""
     warnings.warn(text, stacklevel=_users_level())
+
+
+_say = functools.cache(warn)
 
 
 def _users_level() -> int:

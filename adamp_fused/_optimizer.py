@@ -257,6 +257,9 @@ class ProjectedOptimizer(Optimizer):
         self._plans, self._unplanned = [], []
         if before is not None:
             _checkpoints.keep_implementation(self.param_groups, before)
+            _checkpoints.adapt(
+                *(self.param_groups, self.state, self._moments, self._counts, type(self).__name__)
+            )
         for group in self.param_groups:
             for option, default in self.defaults.items():
                 group.setdefault(option, default)
