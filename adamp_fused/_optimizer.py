@@ -6,6 +6,7 @@ everything and plan anew; only then change the first value.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from adamp_fused import (
     _checkpoints,
     _checks,
     _fake,
+    _flattened,
     _groups,
     _observed,
     _option_checks,
@@ -45,6 +47,7 @@ class ProjectedOptimizer(Optimizer):
         self._backend_name = backend
         self._plans: list[Plan] = []
         self._unplanned: list[Tensor] = []
+        self._given = _flattened.GivenShapes()
         super().__init__(_groups.as_dicts(params), defaults)
 
     @property
@@ -73,10 +76,12 @@ class ProjectedOptimizer(Optimizer):
                     if not is_lazy(param):  # which the first step after it is made looks at
                         _checks.check_param(param, name)
                     _backend.choose_for(self._backend_name, param, group["capturable"])
+            _flattened.check_pieces(params, functools.partial(self._name, index))
         except Exception:
             self.param_groups.pop()
             raise
         _groups.make_plain(group, self.defaults)
+        self._given.add(index, params)
         self._plans = []
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -153,6 +158,8 @@ class ProjectedOptimizer(Optimizer):
         _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
         if self._method == "sgdp":
             _option_checks.check_decay(self.param_groups[index], index)
+        params = self.param_groups[index]["params"]
+        self._given.check(index, params, functools.partial(self._name, index))
 
     @torch.no_grad()
     @_fake.in_their_mode
@@ -255,7 +262,11 @@ class ProjectedOptimizer(Optimizer):
         before = self.__dict__.get("param_groups")  # None: unpickled or copied, not loaded
         super().__setstate__(state)
         self._plans, self._unplanned = [], []
-        if before is not None:
+        if before is None:
+            self._given = _flattened.GivenShapes()
+            for index, group in enumerate(self.param_groups):
+                self._given.add(index, group["params"])
+        else:
             _checkpoints.keep_implementation(self.param_groups, before)
             _checkpoints.adapt(
                 *(self.param_groups, self.state, self._moments, self._counts, type(self).__name__)
