@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from adamp_fused._fake import is_fake
+
 Groups = list[dict[str, Any]]
 State = dict[Tensor, dict[str, Tensor]]
 
@@ -100,6 +102,17 @@ def check_name(requested: str | None) -> None:
         )
 
 
+def choose_for(requested: str | None, param: Tensor, capturable: bool) -> Backend:
+    """The backend of one parameter; the reference where there is nothing to compute with.
+
+    Raises:
+        RuntimeError: the requested backend cannot serve the parameter's device.
+    """
+    if is_fake(param):
+        return BACKENDS["reference"]
+    return choose(requested, param.device, capturable)
+
+
 def choose(requested: str | None, device: torch.device, capturable: bool) -> Backend:
     """The requested backend, or the best one that can serve ``device``.
 
@@ -125,9 +138,12 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
     return backend
 
 
-@functools.cache
-def _say(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn at the user's line."""
     warnings.warn(text, stacklevel=_users_level())
+
+
+_say = functools.cache(warn)
 
 
 def _users_level() -> int:

@@ -27,6 +27,11 @@ def adam_perturb(
     return numerator / (root_second_moment * inv_root_bias_correction2 + eps)
 
 
+def sgd_decay(weight_decay: Any, momentum: Any) -> Any:
+    """``wd / (1 - mu)``: SGDP's weight decay; where there is none, any momentum will do."""
+    return weight_decay / (1 - momentum) if weight_decay else weight_decay
+
+
 def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:
     """``|cos(p, g)| < bound`` without a division; a NaN never passes.
 

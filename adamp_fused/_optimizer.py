@@ -6,6 +6,7 @@ everything and plan anew; only then change the first value.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import _backend, _checks, _observed, _option_checks
+from adamp_fused import (
+    _backend,
+    _checkpoints,
+    _checks,
+    _fake,
+    _flattened,
+    _groups,
+    _observed,
+    _option_checks,
+)
 from adamp_fused._backend import Plan, Slot
 from adamp_fused._layout import Staging
 from adamp_fused._memory import Written, check_apart
@@ -33,9 +44,12 @@ class ProjectedOptimizer(Optimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
         _backend.check_name(backend)
         _option_checks.check_options(defaults, self._method)
+        _option_checks.check_implementation(defaults, backend)
+        _groups.make_plain(defaults, defaults)
         self._backend_name = backend
         self._prepare_stepping()
-        super().__init__(params, defaults)
+        self._given = _flattened.GivenShapes()
+        super().__init__(_groups.as_dicts(params), defaults)
 
     def _prepare_stepping(self) -> None:
         """Set up what serves steps alone; neither pickled nor copied."""
@@ -57,19 +71,25 @@ class ProjectedOptimizer(Optimizer):
             TypeError: a parameter is no dense floating-point tensor.
             RuntimeError: the requested backend cannot serve a parameter's device.
         """
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        super().add_param_group(_groups.as_dict(param_group))
+        group, index = self.param_groups[-1], len(self.param_groups) - 1
+        params = group["params"]
         try:
-            _option_checks.check_group(self.param_groups, len(self.param_groups) - 1, self._method)
+            _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
             seen: dict[Tensor, str] = {}
-            for i, param in enumerate(group["params"]):
-                name = self._name(len(self.param_groups) - 1, i)
+            for i, param in enumerate(params):
+                name = self._name(index, i)
                 _checks.check_once(param, name, seen)
-                _checks.check_param(param, name)
-                _backend.choose(self._backend_name, param.device, group["capturable"])
+                if param.requires_grad:  # frozen, it may be anything until it has a gradient
+                    if not is_lazy(param):  # which the first step after it is made looks at
+                        _checks.check_param(param, name)
+                    _backend.choose_for(self._backend_name, param, group["capturable"])
+            _flattened.check_pieces(params, functools.partial(self._name, index))
         except Exception:
             self.param_groups.pop()
             raise
+        _groups.make_plain(group, self.defaults)
+        self._given.add(index, params)
         self._plans = []
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -86,6 +106,15 @@ class ProjectedOptimizer(Optimizer):
                 used; nothing has changed then, neither parameters nor state.
         """
         self._refuse_capture()
+        # What torch's GradScaler sets. Not by way of __dict__: once an object has made that, all
+        # attributes take longer to find, and a step of one small tensor 3.1 us for 2.8.
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        if scale is not None or found_inf is not None:
+            raise RuntimeError(
+                "grad_scale or found_inf is set on the optimizer, whose step does not use them yet "
+                "and would take the gradients as they are; use GradScaler with an optimizer that "
+                "does not set _step_supports_amp_scaling: it unscales and skips by itself then"
+            )
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -155,7 +184,16 @@ class ProjectedOptimizer(Optimizer):
                         "use capturable=True with backend=None or 'reference'"
                     )
 
+    def _check_group(self, index: int) -> None:
+        """Check what a step needs of a group as a whole."""
+        _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
+        if self._method == "sgdp":
+            _option_checks.check_decay(self.param_groups[index], index)
+        params = self.param_groups[index]["params"]
+        self._given.check(index, params, functools.partial(self._name, index))
+
     @torch.no_grad()
+    @_fake.in_their_mode
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""
         self._plans = []
@@ -164,7 +202,7 @@ class ProjectedOptimizer(Optimizer):
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
         for slot in slots:
             device = slot.param.device
-            backend = _backend.choose(self._backend_name, device, slot.group["capturable"])
+            backend = _backend.choose_for(self._backend_name, slot.param, slot.group["capturable"])
             chosen.setdefault((backend.name, device), []).append(slot)
         self._complete_state(slots)
 
@@ -191,7 +229,7 @@ class ProjectedOptimizer(Optimizer):
         written: list[Written] = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
-            _option_checks.check_group(self.param_groups, group_index, self._method)
+            self._check_group(group_index)
             for i, param in enumerate(group["params"]):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)
@@ -206,6 +244,8 @@ class ProjectedOptimizer(Optimizer):
                         raise
                     continue  # frozen: it may be anything until it has a gradient
                 slots.append(slot)
+                if _fake.is_fake(slot.param):
+                    continue
                 written.append((slot.param, name, None))
                 for key in (*self._moments, *self._counts):
                     if isinstance(value := slot.state.get(key), Tensor):
@@ -221,7 +261,7 @@ class ProjectedOptimizer(Optimizer):
             _checks.check_grad(param, grad, name)
             _checks.check_memory(grad, f"the gradient of {name}")
         _checks.check_memory(param, name)
-        read = not slot.group["capturable"]
+        read = not (slot.group["capturable"] or _fake.is_fake(param))
         _checks.check_state(param, slot.state, self._moments, self._counts, read, name)
 
     def _complete_state(self, slots: list[Slot]) -> None:
@@ -258,15 +298,22 @@ class ProjectedOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore, and fill in what a checkpoint of the official package does not know."""
+        before = self.__dict__.get("param_groups")  # None: unpickled or copied, not loaded
         super().__setstate__(state)
-        if "_lock" in self.__dict__:
-            self._plans = []  # load_state_dict comes here, too
-        else:
+        if before is None:
             self._prepare_stepping()
+            self._given = _flattened.GivenShapes()
+            for index, group in enumerate(self.param_groups):
+                self._given.add(index, group["params"])
+        else:
+            self._plans = []
+            _checkpoints.keep_implementation(self.param_groups, before)
+            _checkpoints.adapt(
+                *(self.param_groups, self.state, self._moments, self._counts, type(self).__name__)
+            )
         for group in self.param_groups:
             for option, default in self.defaults.items():
-                if option != "differentiable":
-                    group.setdefault(option, default)
+                group.setdefault(option, default)
             for param in group["params"]:
                 entry = self.state.get(param, {})
                 try:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adamp_fused import _formulas as F
 from adamp_fused._backend import Groups, Plan, Slot, State
+from adamp_fused._fake import is_fake
 
 _NUMBERS = ("eps", "weight_decay", "delta", "wd_ratio")
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
@@ -53,7 +54,7 @@ class _ReferencePlan:
         slots, groups = self._slots, self._groups
         self._slots, self._groups = [], []  # a plan keeps nothing of the user's alive
         for slot in slots:
-            if slot.grad is not None:
+            if slot.grad is not None and not is_fake(slot.param):
                 group = groups[slot.group_index]
                 _step(self._moments, slot.param, slot.grad, slot.state, group)
 
@@ -114,7 +115,7 @@ def _sgd_moments(
     b = _update(state["momentum"], g, momentum, 1 - group["dampening"])
     u = F.moving_average(b, g, momentum, 1) if group["nesterov"] else b
     lr = group["lr"]
-    return u, _like(lr, g), _like(lr * group["weight_decay"] / (1 - momentum), g)
+    return u, _like(lr, g), _like(lr * F.sgd_decay(group["weight_decay"], momentum), g)
 
 
 def _update(average: Tensor, value: Tensor, decay: float, gain: float) -> Tensor:

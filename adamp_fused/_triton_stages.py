@@ -27,7 +27,7 @@ def device(function):
     return compiled if isinstance(compiled, triton.JITFunction) else compiled.rewrite()
 
 
-_FORMULAS = {}
+_FORMULAS: dict[str, object] = {}
 
 
 def _formula(function):

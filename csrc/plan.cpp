@@ -84,16 +84,15 @@ Plan::Plan(const std::string& method, const std::optional<std::string>& executor
   size_t covered = 0;
   for (const py::handle group : groups) {
     auto& listed = listed_.emplace_back();
-    serves_.push_back(false);
     for (const py::handle param : py::cast<py::dict>(group)["params"]) {
       listed.push_back({param.ptr(), find(param)});
-      if (listed.back().entry < 0) continue;
-      ++covered;
-      serves_.back() = true;
+      covered += listed.back().entry >= 0;
     }
     projections_.push_back(py::cast<py::dict>(group)["projection"]);
   }
   covers_params_ = covered == entries_.size();
+  serves_.resize(listed_.size());
+  for (const Entry& entry : entries_) serves_[entry.group] = true;
   for (const auto& item : state) {
     state_items_.push_back({item.first.ptr(), item.second.ptr(), find(item.first)});
   }
