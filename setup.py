@@ -4,11 +4,20 @@
 CUDA build and a CUDA toolkit is found; nothing, with a word about it, where there is no C++
 compiler), ``cpu``, ``cuda`` (CPU and CUDA, or an error), ``none``. Whether a GPU is present plays
 no part.
+
+``ADAMP_FUSED_DEBUG=1`` makes CUDA kernels that check how their blocks agree: where a counter is
+wrong, or a wait takes longer than any step, they print which tensor, tile and counters, and the
+launch ends in an error instead of a hang or a wrong decision.
+
+The module contains what it was built for, by which the package knows before it loads it whether the
+torch at hand is another one. With build isolation (a plain ``pip install .``) the torch that pip
+fetched for the build is the one that counts; it may be newer than the one that is installed.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +28,9 @@ CHOICES = ("auto", "cpu", "cuda", "none")
 # Machine code for each generation since Ampere (8.0 also runs on 8.6 and 8.9), PTX for what comes
 # after.
 DEFAULT_ARCHS = "8.0 9.0 10.0 12.0+PTX"
+
+# The file alone: the package imports torch, which is not there where nothing is to be built.
+BUILT_FOR = runpy.run_path(str(Path(__file__).parent / "adamp_fused" / "_built_for.py"))
 
 CPP_FLAGS = [
     "-O3",
@@ -92,7 +104,14 @@ def extension(cuda: bool) -> dict[str, object]:
         *map(str, sorted(Path("csrc").glob("*.cpp"))),
         *map(str, sorted(Path("csrc/cpu").glob("*.cpp"))),
     ]
-    macros = [("ADAMP_FUSED_TORCH_VERSION", f'"{torch.__version__}"')]
+    debug = os.environ.get("ADAMP_FUSED_DEBUG", "0") not in ("", "0")
+    built_for = BUILT_FOR["BuiltFor"](
+        torch.__version__, torch.version.cuda if cuda else None, debug
+    )
+    say(f"building {'CPU and CUDA' if cuda else 'CPU'} kernels for torch {torch.__version__}")
+    macros = [("ADAMP_FUSED_BUILT_FOR", f'"{built_for.line()}"')]
+    if debug:
+        macros.append(("ADAMP_FUSED_DEBUG", None))
     flags = {"cxx": CPP_FLAGS}
     kind = cpp_extension.CppExtension
     if cuda:
@@ -112,13 +131,17 @@ def extension(cuda: bool) -> dict[str, object]:
     # -fopenmp is a compile flag only: the symbols then resolve to the OpenMP runtime that torch has
     # loaded, and its threads are ours (torch.set_num_threads).
     build = cpp_extension.BuildExtension.with_options(use_ninja=shutil.which("ninja") is not None)
-    return {"ext_modules": [module], "cmdclass": {"build_ext": build}}
+    # Only ninja knows that what was built for another torch is to be built anew, though no source
+    # has changed; without it everything is.
+    options = {"build_ext": {"force": True}}
+    return {"ext_modules": [module], "cmdclass": {"build_ext": build}, "options": options}
 
 
 def main() -> None:
     """Decide and build."""
     cpu, cuda = wanted()
-    say(f"building {'CPU and CUDA' if cuda else 'CPU' if cpu else 'no'} kernels")
+    if not cpu:
+        say("building no kernels")
     setup(**(extension(cuda) if cpu else {}))
 
 

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from adamp_fused._fake import is_fake
+
 Groups = list[dict[str, Any]]
 State = dict[Tensor, dict[str, Tensor]]
 
@@ -42,6 +44,13 @@ class Plan(Protocol):
         """Pick up this step's gradients and options; False where the plan must be built anew.
 
         Changes nothing that belongs to the user.
+        """
+
+    def prepare(self) -> None:
+        """Do all of a step that may fail, and change nothing that belongs to the user.
+
+        An optimizer of several plans calls it for each before it runs the first; ``run`` calls it
+        where nobody else has.
         """
 
     def run(self) -> None:
@@ -93,6 +102,17 @@ def check_name(requested: str | None) -> None:
         )
 
 
+def choose_for(requested: str | None, param: Tensor, capturable: bool) -> Backend:
+    """The backend of one parameter; the reference where there is nothing to compute with.
+
+    Raises:
+        RuntimeError: the requested backend cannot serve the parameter's device.
+    """
+    if is_fake(param):
+        return BACKENDS["reference"]
+    return choose(requested, param.device, capturable)
+
+
 def choose(requested: str | None, device: torch.device, capturable: bool) -> Backend:
     """The requested backend, or the best one that can serve ``device``.
 
@@ -118,9 +138,12 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
     return backend
 
 
-@functools.cache
-def _say(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn at the user's line."""
     warnings.warn(text, stacklevel=_users_level())
+
+
+_say = functools.cache(warn)
 
 
 def _users_level() -> int:

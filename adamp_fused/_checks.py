@@ -38,7 +38,7 @@ def check_param(param: Tensor, name: str) -> None:
         raise TypeError(
             f"{name} is a wrapped, sharded or flattened parameter ({type(param).__name__}); these "
             "are not supported yet, since the projection needs whole rows: give the optimizer the "
-            "plain parameters"
+            "plain parameters, or freeze it"
         )
     _check_own_memory(param, name)
 

@@ -4,13 +4,15 @@ Source: Heo et al., "AdamP: Slowing Down the Slowdown for Momentum Optimizers on
 Weights", ICLR 2021, with the constants of the official ``adamp`` package. ``csrc/formulas.h``
 states the same lines for C++ and CUDA.
 
-Only operators are used, no function of any library, so that the same lines serve torch tensors and,
-compiled by ``triton.jit``, Triton blocks. Symbols: ``p`` weight, ``g`` gradient, ``u`` the raw
-update before projection; per row ``pp = sum p^2``, ``gg = sum g^2``, ``pg = sum p*g``, ``pu = sum
-p*u``.
+Only operators and ``where`` are used, so that the same lines serve torch tensors and, compiled by
+``triton.jit`` with Triton's language in the place of ``torch``, Triton blocks. Symbols: ``p``
+weight, ``g`` gradient, ``u`` the raw update before projection; per row ``pp = sum p^2``, ``gg = sum
+g^2``, ``pg = sum p*g``, ``pu = sum p*u``.
 """
 
 from typing import Any
+
+import torch
 
 
 def moving_average(average: Any, value: Any, decay: Any, gain: Any) -> Any:
@@ -25,6 +27,11 @@ def adam_perturb(
     return numerator / (root_second_moment * inv_root_bias_correction2 + eps)
 
 
+def sgd_decay(weight_decay: Any, momentum: Any) -> Any:
+    """``wd / (1 - mu)``: SGDP's weight decay; where there is none, any momentum will do."""
+    return weight_decay / (1 - momentum) if weight_decay else weight_decay
+
+
 def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:
     """``|cos(p, g)| < bound`` without a division; a NaN never passes.
 
@@ -35,8 +42,16 @@ def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:
 
 
 def radial_coefficient(pu: Any, norm_p: Any, eps: Any) -> Any:
-    """``k = pu / (|p| + eps)^2``: ``k * p`` is the radial part of ``u``."""
-    return pu / ((norm_p + eps) * (norm_p + eps))
+    """``k = pu / (|p| + eps)^2``: ``k * p`` is the radial part of ``u``.
+
+    0 along an infinite norm: the finite weights of the row would become NaN.
+    """
+    return torch.where(norm_p == float("inf"), 0.0, pu / ((norm_p + eps) * (norm_p + eps)))
+
+
+def radial_part(p: Any, radial: Any) -> Any:
+    """``k * p``; 0 of a weight that is not finite, for which ``k`` is 0 and ``0 * inf`` NaN."""
+    return torch.where(p - p == 0.0, radial * p, 0.0)
 
 
 def shrinkage(decay: Any, step_size: Any, radial: Any) -> Any:
@@ -44,11 +59,23 @@ def shrinkage(decay: Any, step_size: Any, radial: Any) -> Any:
     return decay - step_size * radial
 
 
-def apply_update(p: Any, u: Any, shrink: Any, step_size: Any) -> Any:
-    """``p - (c*p + step_size*u)``: the one line every outcome ends in."""
-    return p - (shrink * p + step_size * u)
+def apply_update(p: Any, u: Any, shrink: Any, step_size: Any, radial: Any, decay: Any) -> Any:
+    """``p - (c*p + step_size*u)``: the one line every outcome ends in.
+
+    Where that is not finite it is computed in the order of torch.optim and of the official package:
+    an infinite weight (a masked bias, or one that overflowed) stays infinite, which the first form
+    would make NaN, as ``inf - inf`` or ``0*inf``. In that order alone ``1 - decay`` would round a
+    small decay away, and the projection with it.
+    """
+    p_new = p - (shrink * p + step_size * u)
+    in_order = (1 - decay) * p - step_size * (u - radial_part(p, radial))
+    return torch.where(p_new - p_new == 0.0, p_new, in_order)
 
 
 def recover_weight(p_new: Any, u: Any, shrink: Any, step_size: Any) -> Any:
-    """The weight before :func:`apply_update`, to 1-2 ulp where ``|c| <= 1/2``."""
-    return (p_new + step_size * u) / (1 - shrink)
+    """The weight before :func:`apply_update`, to 1-2 ulp where ``|c| <= 1/2``.
+
+    One that overflowed stays infinite, where ``step_size*u`` is infinite too.
+    """
+    p = (p_new + step_size * u) / (1 - shrink)
+    return torch.where(p == p, p, p_new)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adamp_fused import _backend
-from adamp_fused._native import extension, missing
+from adamp_fused._native import built_for, extension, missing
 from adamp_fused._version import __version__
 
 
@@ -46,14 +46,17 @@ def _installed(package: str) -> str | None:
 
 
 def _built() -> dict[str, str]:
-    if extension is None:
-        return {"kernels": f"none ({missing})"}
-    return {
-        "kernels": ", ".join(extension.executors),
-        "for torch": extension.torch_version,
-        "CUDA archs": extension.cuda_archs or "none",
-        "CPU level": extension.cpu_capability(),
+    built = {
+        "kernels": f"none ({missing})" if extension is None else ", ".join(extension.executors)
     }
+    if built_for is not None:
+        built["for torch"] = built_for.torch
+        built["for CUDA"] = built_for.cuda or "none"
+        built["debug"] = "yes" if built_for.debug else "no"
+    if extension is not None:
+        built["CUDA archs"] = extension.cuda_archs or "none"
+        built["CPU level"] = extension.cpu_capability()
+    return built
 
 
 def _devices() -> list[torch.device]:

@@ -57,16 +57,22 @@ class Staging:
         return self._has_copies
 
     def stage(self, slot: Slot, moments: tuple[str, ...]) -> Slot:
-        """``slot`` itself, or one in which copies stand in for what is laid out otherwise."""
+        """``slot`` itself, or one in which copies stand in for what is laid out otherwise.
+
+        State of a weight that needs no copy is brought into its layout for good, so that a
+        checkpoint of a contiguous model costs a channels_last one a single copy.
+        """
         strides = row_strides(slot.param)
         grad = slot.grad
         if grad is not None and not in_layout(grad, strides):
             grad = _copy(grad, strides)
-        param = self._copied(slot.param, strides, slot)
-        copied = {key: self._copied(slot.state[key], strides, slot) for key in moments}
-        # The user's own state where it serves, so that a plan notices what is replaced in it.
-        own = all(copied[key] is slot.state[key] for key in moments)
-        state = slot.state if own else slot.state | copied
+        param, state = self._copied(slot.param, strides, slot), slot.state
+        if param is slot.param:
+            for key in moments:
+                if not in_layout(state[key], strides):
+                    state[key] = _copy(state[key], strides)
+        else:
+            state = state | {key: self._copied(state[key], strides, slot) for key in moments}
         return Slot(param, grad, state, slot.group, slot.group_index)
 
     def _copied(self, tensor: Tensor, strides: tuple[int, ...], slot: Slot) -> Tensor:
@@ -82,6 +88,9 @@ class Staging:
     def refresh(self, groups: Groups, state: State) -> bool:
         """False: copies hold for one step."""
         return False
+
+    def prepare(self) -> None:
+        """The copies are there."""
 
     @torch.no_grad()
     def run(self) -> None:

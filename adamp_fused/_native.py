@@ -6,34 +6,64 @@ The plan object of the extension does the work; here is only who can be served.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 
+from adamp_fused import _built_for
 from adamp_fused._backend import Groups, Plan, Slot, State
 
-extension: ModuleType | None
-try:
-    extension, missing = importlib.import_module("adamp_fused._C"), ""
-except ImportError as error:
-    extension, missing = None, str(error)
+
+class Loaded(NamedTuple):
+    """The extension, or why there is none; what it was built for, if its file says so.
+
+    ``exists``: there is a file, which does not serve.
+    """
+
+    extension: ModuleType | None
+    missing: str
+    built_for: _built_for.BuiltFor | None = None
+    exists: bool = False
 
 
-def _hidden() -> str:
-    """What to do besides, where Python was started in a clone and imports the sources there."""
-    folder = Path(__file__).parent.parent
-    if not (folder / "setup.py").exists():
-        return ""
-    return f" and start Python elsewhere, since in {folder} it imports the sources"
+def load(name: str = "adamp_fused._C") -> Loaded:
+    """Load the extension, unless what it was built for says that this may crash."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return Loaded(None, f"No module named {name!r}")
+    built_for = _built_for.read(Path(spec.origin))
+    if built_for is None:
+        why_not: str | None = f"{spec.origin} does not say which torch it was built for"
+    else:
+        why_not = built_for.why_not(torch.__version__, torch.version.cuda)
+    if why_not is None:
+        try:
+            return Loaded(importlib.import_module(name), "", built_for)
+        except ImportError as error:
+            why_not = str(error)
+    return Loaded(None, why_not, built_for, exists=True)
+
+
+_loaded = load()
+extension, missing, built_for = _loaded.extension, _loaded.missing, _loaded.built_for
 
 
 def not_built() -> str:
-    """What to do where there is no extension."""
-    return (
-        f"the native kernels are not built ({missing}); install with a C++ compiler: "
-        f"pip install --no-build-isolation .{_hidden()}"
-    )
+    """What to do where there is no extension, or none that can be loaded."""
+    folder = Path(__file__).parent.parent
+    in_clone = (folder / "setup.py").exists()
+    if _loaded.exists and in_clone:
+        mend = f"run `python setup.py build_ext --inplace` in {folder}"
+    else:
+        mend = "install with a C++ compiler: pip install --no-build-isolation ."
+    if in_clone and not _loaded.exists:
+        # Here Python imports the sources, whatever is installed.
+        mend += f" and start Python elsewhere, since in {folder} it imports the sources"
+    what = "cannot be loaded" if _loaded.exists else "are not built"
+    return f"the native kernels {what} ({missing}); {mend}"
 
 
 class NativeBackend:

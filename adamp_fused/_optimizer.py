@@ -6,17 +6,30 @@ everything and plan anew; only then change the first value.
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import _backend, _checks, _observed, _option_checks
+from adamp_fused import (
+    _backend,
+    _checkpoints,
+    _checks,
+    _fake,
+    _flattened,
+    _groups,
+    _observed,
+    _option_checks,
+)
 from adamp_fused._backend import Plan, Slot
 from adamp_fused._layout import Staging
+from adamp_fused._memory import Written, check_apart
 
 
 class ProjectedOptimizer(Optimizer):
@@ -31,10 +44,19 @@ class ProjectedOptimizer(Optimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
         _backend.check_name(backend)
         _option_checks.check_options(defaults, self._method)
+        _option_checks.check_implementation(defaults, backend)
+        _groups.make_plain(defaults, defaults)
         self._backend_name = backend
+        self._prepare_stepping()
+        self._given = _flattened.GivenShapes()
+        super().__init__(_groups.as_dicts(params), defaults)
+
+    def _prepare_stepping(self) -> None:
+        """Set up what serves steps alone; neither pickled nor copied."""
         self._plans: list[Plan] = []
-        self._unplanned: list[Tensor] = []
-        super().__init__(params, defaults)
+        self._unplanned: list[tuple[int, int]] = []  # group, and position in it
+        self._lock = threading.RLock()
+        self._is_stepping = False
 
     @property
     def backend(self) -> str | None:
@@ -49,23 +71,29 @@ class ProjectedOptimizer(Optimizer):
             TypeError: a parameter is no dense floating-point tensor.
             RuntimeError: the requested backend cannot serve a parameter's device.
         """
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        super().add_param_group(_groups.as_dict(param_group))
+        group, index = self.param_groups[-1], len(self.param_groups) - 1
+        params = group["params"]
         try:
-            _option_checks.check_group(self.param_groups, len(self.param_groups) - 1, self._method)
+            _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
             seen: dict[Tensor, str] = {}
-            for i, param in enumerate(group["params"]):
-                name = self._name(len(self.param_groups) - 1, i)
+            for i, param in enumerate(params):
+                name = self._name(index, i)
                 _checks.check_once(param, name, seen)
-                _checks.check_param(param, name)
-                _backend.choose(self._backend_name, param.device, group["capturable"])
+                if param.requires_grad:  # frozen, it may be anything until it has a gradient
+                    if not is_lazy(param):  # which the first step after it is made looks at
+                        _checks.check_param(param, name)
+                    _backend.choose_for(self._backend_name, param, group["capturable"])
+            _flattened.check_pieces(params, functools.partial(self._name, index))
         except Exception:
             self.param_groups.pop()
             raise
+        _groups.make_plain(group, self.defaults)
+        self._given.add(index, params)
         self._plans = []
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Perform one step.
+        """Perform one step. Steps of several threads follow one another.
 
         Args:
             closure: re-evaluates the model and returns the loss; optional.
@@ -78,6 +106,15 @@ class ProjectedOptimizer(Optimizer):
                 used; nothing has changed then, neither parameters nor state.
         """
         self._refuse_capture()
+        # What torch's GradScaler sets. Not by way of __dict__: once an object has made that, all
+        # attributes take longer to find, and a step of one small tensor 3.1 us for 2.8.
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        if scale is not None or found_inf is not None:
+            raise RuntimeError(
+                "grad_scale or found_inf is set on the optimizer, whose step does not use them yet "
+                "and would take the gradients as they are; use GradScaler with an optimizer that "
+                "does not set _step_supports_amp_scaling: it unscales and skips by itself then"
+            )
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -95,6 +132,22 @@ class ProjectedOptimizer(Optimizer):
         self._perform()
 
     def _perform(self) -> None:
+        with self._lock:
+            if self._is_stepping:
+                raise RuntimeError(
+                    "step() was called within a step of the same optimizer, by something that this "
+                    "step calls; call it once the running step has returned"
+                )
+            self._is_stepping = True
+            try:
+                self._run_plans()
+            except BaseException:
+                self._plans = []  # they keep memory alive for the step that did not end
+                raise
+            finally:
+                self._is_stepping = False
+
+    def _run_plans(self) -> None:
         """Step on the gradients that are there.
 
         Whatever calls torch's operations does so without autograd; the plan that a step finds and
@@ -104,13 +157,20 @@ class ProjectedOptimizer(Optimizer):
         if self._planned_in_inference and not torch.is_inference_mode_enabled():
             self._plans = []  # what it made then cannot be changed now
         fresh = [plan.refresh(groups, state) for plan in self._plans]
-        late = any(param.grad is not None for param in self._unplanned)
-        if late or not fresh or not all(fresh):
+        if not fresh or not all(fresh) or self._has_late_gradient():
             self._plans = self._plan_anew()
+        if len(self._plans) > 1:
+            for plan in self._plans:
+                plan.prepare()
         for plan in self._plans:
             plan.run()
         if self._plans and isinstance(self._plans[-1], Staging):
             self._plans = []  # its copies are as large as weights and moments, and used up
+
+    def _has_late_gradient(self) -> bool:
+        """Whether a parameter that no plan looks at has a gradient now."""
+        groups = self.param_groups
+        return any(groups[g]["params"][i].grad is not None for g, i in self._unplanned)
 
     def _refuse_capture(self) -> None:
         """Without ``capturable`` a graph would hold this step's count and numbers for ever."""
@@ -124,7 +184,16 @@ class ProjectedOptimizer(Optimizer):
                         "use capturable=True with backend=None or 'reference'"
                     )
 
+    def _check_group(self, index: int) -> None:
+        """Check what a step needs of a group as a whole."""
+        _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
+        if self._method == "sgdp":
+            _option_checks.check_decay(self.param_groups[index], index)
+        params = self.param_groups[index]["params"]
+        self._given.check(index, params, functools.partial(self._name, index))
+
     @torch.no_grad()
+    @_fake.in_their_mode
     def _plan_anew(self) -> list[Plan]:
         """Check every tensor and option, make missing state, and plan each device."""
         self._plans = []
@@ -133,16 +202,16 @@ class ProjectedOptimizer(Optimizer):
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
         for slot in slots:
             device = slot.param.device
-            backend = _backend.choose(self._backend_name, device, slot.group["capturable"])
+            backend = _backend.choose_for(self._backend_name, slot.param, slot.group["capturable"])
             chosen.setdefault((backend.name, device), []).append(slot)
         self._complete_state(slots)
 
         # A plan notices late gradients on its own device, and no other.
         devices = {device for _, device in chosen}
         self._unplanned = [
-            param
-            for group in self.param_groups
-            for param in group["params"]
+            (group_index, i)
+            for group_index, group in enumerate(self.param_groups)
+            for i, param in enumerate(group["params"])
             if param.device not in devices
         ]
         staging = Staging()
@@ -157,9 +226,10 @@ class ProjectedOptimizer(Optimizer):
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""
         slots = []
+        written: list[Written] = []
         seen: dict[Tensor, str] = {}
         for group_index, group in enumerate(self.param_groups):
-            _option_checks.check_group(self.param_groups, group_index, self._method)
+            self._check_group(group_index)
             for i, param in enumerate(group["params"]):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)
@@ -174,6 +244,13 @@ class ProjectedOptimizer(Optimizer):
                         raise
                     continue  # frozen: it may be anything until it has a gradient
                 slots.append(slot)
+                if _fake.is_fake(slot.param):
+                    continue
+                written.append((slot.param, name, None))
+                for key in (*self._moments, *self._counts):
+                    if isinstance(value := slot.state.get(key), Tensor):
+                        written.append((value, name, key))
+        check_apart(written)
         return slots
 
     def _check_slot(self, slot: Slot, name: str) -> None:
@@ -184,7 +261,7 @@ class ProjectedOptimizer(Optimizer):
             _checks.check_grad(param, grad, name)
             _checks.check_memory(grad, f"the gradient of {name}")
         _checks.check_memory(param, name)
-        read = not slot.group["capturable"]
+        read = not (slot.group["capturable"] or _fake.is_fake(param))
         _checks.check_state(param, slot.state, self._moments, self._counts, read, name)
 
     def _complete_state(self, slots: list[Slot]) -> None:
@@ -221,12 +298,22 @@ class ProjectedOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore, and fill in what a checkpoint of the official package does not know."""
+        before = self.__dict__.get("param_groups")  # None: unpickled or copied, not loaded
         super().__setstate__(state)
-        self._plans, self._unplanned = [], []
+        if before is None:
+            self._prepare_stepping()
+            self._given = _flattened.GivenShapes()
+            for index, group in enumerate(self.param_groups):
+                self._given.add(index, group["params"])
+        else:
+            self._plans = []
+            _checkpoints.keep_implementation(self.param_groups, before)
+            _checkpoints.adapt(
+                *(self.param_groups, self.state, self._moments, self._counts, type(self).__name__)
+            )
         for group in self.param_groups:
             for option, default in self.defaults.items():
-                if option != "differentiable":
-                    group.setdefault(option, default)
+                group.setdefault(option, default)
             for param in group["params"]:
                 entry = self.state.get(param, {})
                 try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from adamp_fused._fake import is_fake
 
 PROJECTIONS = ("auto", "channel", "layer", "off")
 
@@ -20,16 +23,13 @@ def check_options(options: dict[str, Any], method: str) -> None:
         _check_at_least_zero(name, options[name])
     flags = ["nesterov", "maximize", "capturable"]
     if method == "sgdp":
-        _check_fraction("momentum", options["momentum"], "0.9 is common")
-        _check_finite("dampening", options["dampening"], "0 is common")
+        # 1 and more serve for a moment, as torch's schedulers cycle it; see check_decay.
+        _check_at_least_zero("momentum", options["momentum"])
+        for name, common in (("momentum", "0.9"), ("dampening", "0")):
+            _check_finite(name, options[name], f"{common} is common")
         flags.append("project_buffer")
     else:
-        betas = options["betas"]
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(
-                f"betas={betas!r} must be two numbers in [0, 1), for example betas=(0.9, 0.999)"
-            )
-        for i, beta in enumerate(betas):
+        for i, beta in enumerate(_pair("betas", options["betas"])):
             _check_fraction(f"betas[{i}]", beta, "0.9 or 0.999 are common")
     for name in flags:
         _check_flag(name, options[name])
@@ -39,17 +39,40 @@ def check_options(options: dict[str, Any], method: str) -> None:
             f"projection={projection!r} is not known; use one of "
             f"{', '.join(map(repr, PROJECTIONS))}"
         )
-    if "backend" in options:
+
+
+def check_implementation(options: dict[str, Any], backend: str | None) -> None:
+    """Raise ValueError where options ask for another way to step than ``backend``.
+
+    None, and what an older checkpoint does not name, ask for nothing.
+    """
+    if options.get("backend", backend) != backend:
         raise ValueError(
             f"backend={options['backend']!r} is given to a parameter group and must be one for "
             "all: pass it to the optimizer, or use an optimizer for each backend"
         )
+    fused = backend != "reference"
+    for name, so, remedy in (
+        ("fused", fused, "backend='reference' is plain torch operations, any other backend fused"),
+        ("foreach", False, "use a fused backend instead of foreach operations"),
+        ("differentiable", False, "differentiate through an optimizer of plain operations"),
+    ):
+        value = options.get(name)
+        if value is None:
+            continue
+        _check_flag(name, value)
+        if bool(value) != so:
+            raise ValueError(
+                f"{name}={value!r} must be {so} or None with backend={backend!r}: leave it out; "
+                f"{remedy}"
+            )
 
 
-def check_group(groups: list[dict[str, Any]], index: int, method: str) -> None:
+def check_group(groups: list[dict[str, Any]], index: int, method: str, backend: str | None) -> None:
     """Check the options of a group, which the message names."""
     try:
         check_options(groups[index], method)
+        check_implementation(groups[index], backend)
     except (TypeError, ValueError) as error:
         raise type(error)(f"group {index}: {error}") from None
     except KeyError as missing:
@@ -59,11 +82,24 @@ def check_group(groups: list[dict[str, Any]], index: int, method: str) -> None:
         ) from None
 
 
+def check_decay(group: dict[str, Any], index: int) -> None:
+    """Raise ValueError where a step would divide SGDP's weight decay by 0, or by less."""
+    momentum, decay = group["momentum"], group["weight_decay"]
+    if float(momentum) >= 1 and float(decay) != 0:
+        raise ValueError(
+            f"group {index}: momentum={momentum!r} must be below 1 where weight_decay={decay!r} is "
+            "not 0, since SGDP divides the weight decay by 1 - momentum: use momentum=0.9 or "
+            "weight_decay=0"
+        )
+
+
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a number or a tensor of one, that can be read."""
+    """Whether ``value`` is a number, or a tensor or an array of one, that can be read."""
     if isinstance(value, Tensor):
         return is_one(value) and not value.is_meta
-    return isinstance(value, Real)
+    # By its shape, whatever library an array is of.
+    is_array = getattr(value, "shape", None) == ()
+    return isinstance(value.item() if is_array else value, Real)
 
 
 def is_one(value: Tensor) -> bool:
@@ -79,12 +115,31 @@ def _check_lr(lr: Any) -> None:
                 "exactly one: use one parameter group for each learning rate"
             )
         # The value of a tensor on a device is not read: that would wait for the device.
-        if lr.device.type not in ("cpu", "meta"):
+        if lr.device.type not in ("cpu", "meta") or is_fake(lr):
             return
     _check_at_least_zero("lr", lr)
 
 
+def _pair(name: str, values: Any) -> tuple[Any, ...]:
+    """The two values of a tuple, a list, an array, or any other sequence but a string."""
+    is_sequence = hasattr(values, "__getitem__") and not isinstance(values, (str, bytes, Mapping))
+    try:
+        pair = tuple(values) if is_sequence else ()
+    except TypeError:  # an array without dimensions
+        pair = ()
+    if len(pair) != 2:
+        raise ValueError(
+            f"{name}={values!r} must be a sequence of two numbers, for example {name}=(0.9, 0.999)"
+        )
+    return pair
+
+
 def _number(name: str, value: Any) -> float:
+    if isinstance(value, str):
+        raise TypeError(
+            f"{name}={value!r} is a string and must be a number, for example {name}=0.1; YAML "
+            "reads 1e-3 as a string: write 1.0e-3 there, or convert it with float()"
+        )
     if not is_number(value):
         raise TypeError(f"{name}={value!r} must be a number, for example {name}=0.1")
     try:

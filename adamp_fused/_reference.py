@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adamp_fused import _formulas as F
 from adamp_fused._backend import Groups, Plan, Slot, State
+from adamp_fused._fake import is_fake
 
 _NUMBERS = ("eps", "weight_decay", "delta", "wd_ratio")
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
@@ -45,12 +46,16 @@ class _ReferencePlan:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
         return False
 
+    def prepare(self) -> None:
+        """Nothing is known of memory before an operation asks for it."""
+
     @torch.no_grad()
     def run(self) -> None:
-        slots, self._slots = self._slots, []
+        slots, groups = self._slots, self._groups
+        self._slots, self._groups = [], []  # a plan keeps nothing of the user's alive
         for slot in slots:
-            if slot.grad is not None:
-                group = self._groups[slot.group_index]
+            if slot.grad is not None and not is_fake(slot.param):
+                group = groups[slot.group_index]
                 _step(self._moments, slot.param, slot.grad, slot.state, group)
 
 
@@ -74,11 +79,13 @@ def _step(
     u, step_size, decay = moments(g, state, group)
     projected, radial = _decide(p, g, u, state, group)
     wd_ratio = torch.where(projected, p.new_full((), group["wd_ratio"]), p.new_ones(()))
-    shrink = F.shrinkage(decay * wd_ratio, step_size, radial)
-    p_new = F.apply_update(p, u, shrink, step_size)
+    decay = decay * wd_ratio
+    shrink = F.shrinkage(decay, step_size, radial).to(p.dtype)
+    radial = radial.to(p.dtype)
+    p_new = F.apply_update(p, u, shrink, step_size, radial, decay)
     if group.get("project_buffer", False) and not group["nesterov"]:
         # Before p is stored: `p` and `param` may share memory, as `u` and the buffer may.
-        state["momentum"].copy_(u - radial * p)
+        state["momentum"].copy_(u - F.radial_part(p, radial))
     param.copy_(p_new)
 
 
@@ -108,7 +115,7 @@ def _sgd_moments(
     b = _update(state["momentum"], g, momentum, 1 - group["dampening"])
     u = F.moving_average(b, g, momentum, 1) if group["nesterov"] else b
     lr = group["lr"]
-    return u, _like(lr, g), _like(lr * group["weight_decay"] / (1 - momentum), g)
+    return u, _like(lr, g), _like(lr * F.sgd_decay(group["weight_decay"], momentum), g)
 
 
 def _update(average: Tensor, value: Tensor, decay: float, gain: float) -> Tensor:
@@ -127,12 +134,16 @@ def _like(number: Any, g: Tensor) -> Any:
 def _decide(
     p: Tensor, g: Tensor, u: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    """Whether the update is projected, and the radial coefficient ``k`` of every row."""
+    """Whether the update is projected, and the radial coefficient ``k`` of every row in float64."""
     mode, eps = group["projection"], group["eps"]
-    no, zero = torch.zeros((), dtype=torch.bool, device=p.device), p.new_zeros(())
+    no = torch.zeros((), dtype=torch.bool, device=p.device)
+    zero = torch.zeros((), dtype=torch.float64, device=p.device)
     if p.dim() < 2 or p.numel() == 0 or mode == "off":
         return no, zero
 
+    # In float32 the squares of a gradient of 1e20 would be infinite, and those of 1e18 add up to
+    # it: then every row would pass.
+    p, g, u = p.double(), g.double(), u.double()
     within_row = tuple(range(1, p.dim()))
 
     def rows(product: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,19 +94,33 @@ class TritonPlan:
         self._launches = [_Launch(method, slots, indices) for indices in by_dtype.values()]
         self._groups = groups
         self._inputs: Inputs = self._tracker.inputs()
+        self._prepared: list[tuple[Tensor, list[Tensor]] | None] = []
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """Pick up gradients and options; False where anything else has changed."""
         if not self._tracker.refresh(groups, state):
             return False
-        self._groups, self._inputs = groups, self._tracker.inputs()
+        self._groups, self._inputs, self._prepared = groups, self._tracker.inputs(), []
         return all(launch.takes(self._inputs[0]) for launch in self._launches)
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Whatever can fail comes before the first launch."""
+        groups, self._groups = self._groups, []  # a plan keeps nothing of the user's alive
+        if self._tracker.follow_stream():
+            for launch in self._launches:
+                launch.follow_stream()
+        self._prepared = [launch.prepare(groups, self._inputs) for launch in self._launches]
 
     @torch.no_grad()
     def run(self) -> None:
         """Launch, then advance the step counts."""
-        for launch in self._launches:
-            launch.run(self._groups, self._inputs)
+        if not self._prepared:
+            self.prepare()
+        prepared, self._prepared = self._prepared, []
+        for launch, tables in zip(self._launches, prepared, strict=True):
+            if tables is not None:
+                launch.run(*tables)
         self._tracker.run()
 
 
@@ -128,31 +143,63 @@ class _Launch:
             self._adam, dtype, tables.shapes, _triton_options.hardware(self._device)
         )
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
+        self._is_loaded = False
+        if any(slot.grad is not None for slot in own):
+            self._load()
 
     def takes(self, addresses: Tensor) -> bool:
         """Whether the gradients lie at 16-byte boundaries where the tables say so."""
         return not bool((addresses[self._aligned] % 16).any())
 
-    def run(self, groups: Groups, inputs: Inputs) -> None:
-        """One step of every tensor that has a gradient."""
+    def follow_stream(self) -> None:
+        """Tell the allocator that the tables are used on the current stream, too."""
+        stream = torch.cuda.current_stream(self._device)
+        for table in (self._weights, self._programs, self._words, self._scratch):
+            table.record_stream(stream)
+
+    def prepare(self, groups: Groups, inputs: Inputs) -> tuple[Tensor, list[Tensor]] | None:
+        """The table of a step, and what must live until its launch; None: nothing to do.
+
+        Changes nothing of the user's.
+        """
         if not inputs[0][self._indices].any():
-            return
-        kernels, _ = load_kernels()
-        assert kernels is not None
-        on_gpu = self._device.type == "cuda"
-        table, _kept_alive = self._step_table(groups, inputs)
-        if on_gpu:
+            return None
+        self._load()
+        table, kept_alive = self._step_table(groups, inputs)
+        if self._device.type == "cuda":
             # The allocator keeps pinned memory until the copy has been made.
             table = table.pin_memory().to(self._device, non_blocking=True)
-        with torch.cuda.device(self._device) if on_gpu else contextlib.nullcontext():
-            kernels.step_kernel[(len(self._programs),)](
-                self._programs,
-                self._weights,
-                table,
-                self._words,
-                self._scratch,
-                **self._compile_options,
+        return table, kept_alive
+
+    def run(self, table: Tensor, kept_alive: list[Tensor]) -> None:
+        """One step of every tensor that has a gradient, with what was prepared."""
+        with self._on_device():
+            self._kernel()[(len(self._programs),)](*self._arguments(table), **self._compile_options)
+
+    def _load(self) -> None:
+        """Compile the kernel as the launch will find it, and load it onto the device."""
+        if self._is_loaded:
+            return
+        with self._on_device():
+            like_table = torch.empty(1, dtype=torch.int64, device=self._device)
+            compiled = self._kernel().warmup(
+                *self._arguments(like_table), grid=(len(self._programs),), **self._compile_options
             )
+            if compiled is not None:  # as there is nothing in the interpreter
+                compiled.run  # noqa: B018 (loads it, and is what a launch calls)
+        self._is_loaded = True
+
+    def _kernel(self) -> Any:
+        kernels, _ = load_kernels()
+        assert kernels is not None
+        return kernels.step_kernel
+
+    def _arguments(self, table: Tensor) -> tuple[Tensor, ...]:
+        return self._programs, self._weights, table, self._words, self._scratch
+
+    def _on_device(self) -> contextlib.AbstractContextManager[Any]:
+        on_gpu = self._device.type == "cuda"
+        return torch.cuda.device(self._device) if on_gpu else contextlib.nullcontext()
 
     def _step_table(self, groups: Groups, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
         """Per tensor the fields of a step, then the numbers of each group and step count."""

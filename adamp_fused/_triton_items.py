@@ -24,8 +24,8 @@ from adamp_fused._triton_stages import (
     decide,
     device,
     prediction,
-    project_buffer,
     radial_coefficient,
+    radial_part,
     revisit,
     root,
     row_passes,
@@ -73,9 +73,11 @@ def load_slots(scratch, w, field: tl.constexpr, item, inside):
 
 
 @device
-def may_apply(outcome, passes, shrink):
+def may_apply(outcome, passes, shrink, n):
     """1 where a row of a shared tensor may be updated under a predicted outcome, else 0."""
     likely = tl.where(outcome == NONE, 1, tl.where(outcome == CHANNEL, passes, 0))
+    # A weight that has become infinite cannot be taken back.
+    likely = tl.where(n.step_size <= 1e30, likely, 0)
     return tl.where(tl.abs(shrink) <= REVERSIBLE, likely, 0)
 
 
@@ -106,17 +108,17 @@ def sweep_rows(
     decided, layer_radial = decide(w, n, sum_pp, sum_gg, sum_pg, sum_pu, failed)
     outcome = tl.where(shared, prediction(w, DTYPE), decided)
     row_radial = radial_coefficient(pu, root(pp), n.eps)
-    radial, shrink = coefficients(outcome, row_radial, layer_radial, n)
-    now = tl.where(shared, may_apply(outcome, passes, shrink), 1)
+    radial, shrink, decay = coefficients(outcome, row_radial, layer_radial, n)
+    now = tl.where(shared, may_apply(outcome, passes, shrink, n), 1)
 
     if outcome != HOLD:
-        p_new = apply_update(p, u, shrink[:, None], n.step_size)
+        p_new = apply_update(p, u, shrink[:, None], n.step_size, radial[:, None], decay)
         # Rows left for later are written as they were: a mask would cost the vector stores.
         p_new = tl.where(now[:, None] != 0, p_new, p)
         store_real(w.p, start, offset, inside, p_new, DTYPE, ALIGNED)
     if not ADAM:
         if n.project_buffer:
-            m = tl.where(now[:, None] != 0, project_buffer(u, p, radial[:, None], outcome), m)
+            m = tl.where(now[:, None] != 0, u - radial_part(p, radial[:, None]), m)
     store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
     if shared:
         rows = scratch + w.scratch + first + row
@@ -142,7 +144,7 @@ def sweep_span(
     shared = w.shared != 0
     predicted = prediction(w, DTYPE)
     # Without a projection no sum is needed.
-    plain = tl.where(predicted == NONE, may_apply(predicted, 0, n.decay), 0)
+    plain = tl.where(predicted == NONE, may_apply(predicted, 0, n.decay, n), 0)
     at_once = tl.where(w.mode == NONE, 1, tl.where(shared, plain, 0))
 
     zero = tl.zeros([TILE], dtype=n.eps.dtype)
@@ -153,7 +155,7 @@ def sweep_span(
         p, g, u, m = accumulate(w, grad, n, start, offset, inside, ADAM, DTYPE, ALIGNED)
         store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
         if at_once != 0:
-            p_new = apply_update(p, u, n.decay, n.step_size)
+            p_new = apply_update(p, u, n.decay, n.step_size, 0.0, n.decay)
             store_real(w.p, start, offset, inside, p_new, DTYPE, ALIGNED)
         all_pp += p * p
         all_gg += g * g
@@ -168,8 +170,8 @@ def sweep_span(
         passes = tl.where(w.spans == 1, passes, 0)
         decided, layer_radial = decide(w, n, pp, gg, pg, pu, 1 - passes)
         outcome = tl.where(shared, predicted, decided)
-        radial, shrink = coefficients(outcome, row_radial, layer_radial, n)
-        now = tl.where(shared, may_apply(outcome, passes, shrink), 1)
+        radial, shrink, decay = coefficients(outcome, row_radial, layer_radial, n)
+        now = tl.where(shared, may_apply(outcome, passes, shrink, n), 1)
         if now > at_once:
             # The sweep before wrote what other threads now read.
             tl.debug_barrier()
@@ -178,7 +180,7 @@ def sweep_span(
                 offset = base + tl.arange(0, TILE)
                 revisit(
                     w, grad, n, start, offset, offset < count, True,
-                    outcome, radial, shrink, radial, nothing, ADAM, DTYPE, ALIGNED,
+                    radial, shrink, decay, radial, nothing, ADAM, DTYPE, ALIGNED,
                 )  # fmt: skip
         if shared:
             # Every span of a row is treated alike. The radial coefficient of a row that has several
@@ -240,10 +242,10 @@ def finish_run(
         record = records + offset // line
         row_radial = tl.load(record, mask=inside, other=0.0, cache_modifier=".cg")
         applied = tl.load(record + w.rows, mask=inside, other=0.0, cache_modifier=".cg")
-        radial, shrink = coefficients(outcome, row_radial, layer_radial, n)
+        radial, shrink, decay = coefficients(outcome, row_radial, layer_radial, n)
         undo_radial = tl.where(predicted == CHANNEL, row_radial, 0.0)
         todo = (applied == DEFERRED) | (outcome != predicted)
         revisit(
             w, grad, n, start, offset, inside, todo,
-            outcome, radial, shrink, undo_radial, applied, ADAM, DTYPE, ALIGNED,
+            radial, shrink, decay, undo_radial, applied, ADAM, DTYPE, ALIGNED,
         )  # fmt: skip

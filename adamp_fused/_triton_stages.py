@@ -27,22 +27,27 @@ def device(function):
     return compiled if isinstance(compiled, triton.JITFunction) else compiled.rewrite()
 
 
-def _formula(function):
-    """A formula for use in kernels.
+_FORMULAS: dict[str, object] = {}
 
-    Triton's interpreter looks for ``tl`` among a function's globals, and its compiler looks up what
-    annotations name, which must then be something it knows.
+
+def _formula(function):
+    """A formula for use in kernels; the formulas that it calls have been made before it.
+
+    What it calls ``torch`` is ``tl`` here. Triton's interpreter looks for ``tl`` among a function's
+    globals, and its compiler looks up what annotations name, which must then be something it knows.
     """
-    names = {**function.__globals__, "tl": tl, "Any": tl}
+    names = {**function.__globals__, "tl": tl, "torch": tl, "Any": tl, **_FORMULAS}
     own = FunctionType(function.__code__, names, function.__name__)
     own.__module__ = function.__module__
-    return device(own)
+    _FORMULAS[function.__name__] = device(own)
+    return _FORMULAS[function.__name__]
 
 
 moving_average = _formula(_formulas.moving_average)
 adam_perturb = _formula(_formulas.adam_perturb)
 cosine_below = _formula(_formulas.cosine_below)
 radial_coefficient = _formula(_formulas.radial_coefficient)
+radial_part = _formula(_formulas.radial_part)
 shrinkage = _formula(_formulas.shrinkage)
 apply_update = _formula(_formulas.apply_update)
 recover_weight = _formula(_formulas.recover_weight)
@@ -213,10 +218,10 @@ def decide(w, n, pp, gg, pg, pu, failed_rows):
 
 @device
 def coefficients(outcome, row_radial, layer_radial, n):
-    """Radial coefficient and shrinkage of rows under an outcome."""
+    """Radial coefficient, shrinkage and weight decay of rows under an outcome."""
     radial = tl.where(outcome == CHANNEL, row_radial, tl.where(outcome == LAYER, layer_radial, 0.0))
-    projected = shrinkage(n.decay * n.wd_ratio, n.step_size, radial)
-    return radial, tl.where(outcome == NONE, n.decay, projected)
+    decay = tl.where(outcome == NONE, n.decay, n.decay * n.wd_ratio)
+    return radial, tl.where(outcome == NONE, decay, shrinkage(decay, n.step_size, radial)), decay
 
 
 @device
@@ -233,10 +238,10 @@ def prediction(w, DTYPE: tl.constexpr):
 
 @device
 def revisit(
-    w, grad, n, start, offset, inside, todo, outcome, radial, shrink, undo_radial, undo_shrink,
+    w, grad, n, start, offset, inside, todo, radial, shrink, decay, undo_radial, undo_shrink,
     ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Come back to a block whose moments are stored, and bring its rows ``todo`` to ``outcome``.
+    """Come back to a block whose moments are stored, and bring its rows ``todo`` to an outcome.
 
     What was applied to them on speculation, ``undo_radial`` and ``undo_shrink``, is taken back
     first (DEFERRED: nothing was).
@@ -256,15 +261,9 @@ def revisit(
         undo_decay += n.step_size * undo_radial
     p_old = tl.where(applied, recover_weight(p, u, undo_decay, n.step_size), p)
     if n.project_buffer:
-        u = tl.where(applied, u + undo_radial * p_old, u)
-    p = tl.where(todo, apply_update(p_old, u, shrink, n.step_size), p)
+        u = tl.where(applied, u + radial_part(p_old, undo_radial), u)
+    p = tl.where(todo, apply_update(p_old, u, shrink, n.step_size, radial, decay), p)
     store_real(w.p, start, offset, inside, p, DTYPE, ALIGNED)
     if n.project_buffer:
-        m = tl.where(todo, project_buffer(u, p_old, radial, outcome), m)
+        m = tl.where(todo, u - radial_part(p_old, radial), m)
         store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
-
-
-@device
-def project_buffer(u, p, radial, outcome):
-    """What SGDP leaves in a momentum buffer that follows the projection."""
-    return tl.where(outcome == NONE, u, u - radial * p)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from adamp_fused import _formulas
 from adamp_fused._backend import Slot
 
 #: Modes of a tensor; the first three are also the outcomes of a step, as ``view`` records them.
@@ -192,7 +193,7 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
 
 def numbers(group: dict[str, Any], adam: bool, lr: float, count: float) -> Numbers:
     """The numbers of ``group`` at step ``count``; ``lr`` is 1 where the kernel multiplies by it."""
-    decay = lr * float(group["weight_decay"])
+    weight_decay = float(group["weight_decay"])
     if adam:
         beta1, beta2 = (float(beta) for beta in group["betas"])
         decay1, gain1, decay2, gain2 = beta1, 1 - beta1, beta2, 1 - beta2
@@ -201,7 +202,7 @@ def numbers(group: dict[str, Any], adam: bool, lr: float, count: float) -> Numbe
     else:
         decay1, gain1 = float(group["momentum"]), 1 - float(group["dampening"])
         decay2 = gain2 = inv_root_bias_correction2 = 0.0
-        step_size, decay = lr, decay / (1 - decay1)
+        step_size, weight_decay = lr, _formulas.sgd_decay(weight_decay, decay1)
     return Numbers(
         decay1=decay1,
         gain1=gain1,
@@ -209,7 +210,7 @@ def numbers(group: dict[str, Any], adam: bool, lr: float, count: float) -> Numbe
         gain2=gain2,
         inv_root_bias_correction2=inv_root_bias_correction2,
         step_size=step_size,
-        decay=decay,
+        decay=lr * weight_decay,
         eps=float(group["eps"]),
         delta=float(group["delta"]),
         wd_ratio=float(group["wd_ratio"]),

@@ -32,7 +32,8 @@ class FusedAdamP(ProjectedOptimizer):
     Args:
         params: parameters or parameter groups, of dtype float32, float64, bfloat16 or float16.
         lr: learning rate, at least 0; a number or a tensor of one element.
-        betas: decay rates :math:`\beta_1, \beta_2` of the two moments, each in [0, 1).
+        betas: decay rates :math:`\beta_1, \beta_2` of the two moments, each in [0, 1); any
+            sequence of two.
         eps: :math:`\epsilon`, at least 0; also the lower clamp of each norm in the cosine.
         weight_decay: decoupled weight decay, at least 0.
         delta: :math:`\delta`, at least 0; the threshold of the cosine.
@@ -44,6 +45,10 @@ class FusedAdamP(ProjectedOptimizer):
         maximize: step along the gradient instead of against it.
         capturable: keep ``step`` on the parameter's device, so that no step waits for the host; on
             the reference backend so far.
+        fused: for a configuration shared with torch's optimizers: None, or True (False where
+            ``backend="reference"``, plain torch operations).
+        foreach: likewise: None or False.
+        differentiable: likewise: False.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
@@ -87,6 +92,9 @@ class FusedAdamP(ProjectedOptimizer):
         projection: str = "auto",
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        differentiable: bool = False,
         backend: str | None = None,
     ) -> None:
         defaults = {
@@ -100,5 +108,8 @@ class FusedAdamP(ProjectedOptimizer):
             "projection": projection,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
+            "foreach": foreach,
+            "differentiable": differentiable,
         }
         super().__init__(params, defaults, backend)

@@ -23,7 +23,7 @@ class FusedSGDP(ProjectedOptimizer):
     Args:
         params: parameters or parameter groups, of dtype float32, float64, bfloat16 or float16.
         lr: learning rate, at least 0; a number or a tensor of one element.
-        momentum: :math:`\mu`, in [0, 1).
+        momentum: :math:`\mu`, at least 0; below 1 in a step with weight decay.
         dampening: :math:`d`, finite.
         weight_decay: decoupled weight decay, at least 0; unlike that of ``torch.optim.SGD`` it does
             not pass through the momentum, hence the :math:`1-\mu`.
@@ -39,6 +39,10 @@ class FusedSGDP(ProjectedOptimizer):
         projection: ``"auto"``, ``"channel"``, ``"layer"`` or ``"off"``, as in :class:`FusedAdamP`.
         maximize: step along the gradient instead of against it.
         capturable: as in :class:`FusedAdamP`, though SGDP keeps no step count.
+        fused: for a configuration shared with torch's optimizers: None, or True (False where
+            ``backend="reference"``, plain torch operations).
+        foreach: likewise: None or False.
+        differentiable: likewise: False.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
@@ -84,6 +88,9 @@ class FusedSGDP(ProjectedOptimizer):
         projection: str = "auto",
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
+        foreach: bool | None = None,
+        differentiable: bool = False,
         backend: str | None = None,
     ) -> None:
         defaults = {
@@ -99,5 +106,8 @@ class FusedSGDP(ProjectedOptimizer):
             "projection": projection,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
+            "foreach": foreach,
+            "differentiable": differentiable,
         }
         super().__init__(params, defaults, backend)

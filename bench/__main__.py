@@ -14,6 +14,7 @@ from bench import (
     console,
     contenders,
     growth,
+    pictures,
     price,
     readme_tables,
     results,
@@ -79,7 +80,8 @@ COMMANDS = {
     "price": "what a step may cost at most, what it costs here, and a verdict",
     "growth": "how cost grows with the number of parameters and of tensors",
     "roofline": "write what is to be expected of large GPUs, a calculation",
-    "tables": "rewrite the README's tables from the JSON files",
+    "tables": "rewrite the tables of docs/performance.md from the JSON files",
+    "pictures": "draw the README's pictures from the JSON files",
 }
 
 
@@ -121,7 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     option("--limit", type=float, default=150.0, help="seconds, then a training stops early (150)")
 
     option = parser.add_argument_group("tables").add_argument
-    option("--readme", type=Path, default=Path("README.md"), help="file to rewrite (README.md)")
+    option(
+        "--readme",
+        type=Path,
+        default=Path("docs/performance.md"),
+        help="file to rewrite (docs/performance.md)",
+    )
     option("--results", type=Path, default=results.COMMITTED, help="folder of the JSON files")
     option("--check", action="store_true", help="change nothing, fail if out of date")
     return parser
@@ -158,6 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "tables":
         return readme_tables.run(options.readme, options.results, options.check)
+    if options.command == "pictures":
+        return pictures.run(options.results)
     if options.command == "roofline":
         return roofline_paper.run()
     device: torch.device = options.device

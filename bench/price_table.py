@@ -1,4 +1,4 @@
-"""The price table as text: in the terminal, and in the README."""
+"""The table of targets as text: in the terminal, and in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def show_cells(group: str, cells: list[Cell]) -> None:
 
 
 def price_block(report: dict[str, Any] | None) -> str:
-    """The README's table."""
+    """The table in docs/performance.md."""
     if report is None:
         return markdown.NOT_MEASURED
     rows = [Verdict(**row) for row in report["rows"]]
     # Those of the other device have a table of their own.
-    rows = [row for row in rows if not row.verdict.startswith("with --device")]
+    rows = [row for row in rows if not row.verdict.startswith(("with --device", "no GPU"))]
     settings = report["settings"]
     where = "" if settings["device"] == "cuda" else ", by threads; the verdict is on all"
     said = [

@@ -1,4 +1,4 @@
-"""``python -m bench tables``: rewrites the measured tables of the README from the JSON files.
+"""``python -m bench tables``: rewrites docs/performance.md's tables from the JSON files.
 
 A table stands between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->``; nothing else is touched.
 """

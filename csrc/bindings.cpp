@@ -9,9 +9,12 @@
 
 namespace py = pybind11;
 
+// Found in the module's file before the module is loaded: see adamp_fused/_built_for.py.
+__attribute__((used)) static const char kBuiltFor[] = ADAMP_FUSED_BUILT_FOR;
+
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "Native kernels of adamp_fused.";
-  module.attr("torch_version") = ADAMP_FUSED_TORCH_VERSION;
+  module.attr("built_for") = kBuiltFor;
 #if defined(ADAMP_FUSED_WITH_CUDA)
   module.attr("cuda_archs") = ADAMP_FUSED_CUDA_ARCHS;
   const std::vector<std::string> executors = {"cuda", "cpu"};
@@ -33,5 +36,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
            "Pick up gradients and options; False where the plan must be made anew.")
       .def("inputs", &adamp::Plan::inputs,
            "What was last picked up, for a caller that steps by itself before it calls run().")
+      .def("follow_stream", &adamp::Plan::follow_stream,
+           "Order this step behind the last one where the stream has changed; whether it has.")
+      .def("prepare", &adamp::Plan::prepare, "All of a step that may fail.")
       .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
 }

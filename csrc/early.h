@@ -34,7 +34,7 @@ ADAMP_FN Early foresee(Projection projection, DType dtype, bool one_item, bool r
   // An update rounded to half precision cannot be taken back.
   if (one_item || size_of(dtype) < 4) return Early::kNone;
   if (last == View::kChannel && !rows_are_split) return Early::kChannelRows;
-  if (last == View::kNone && can_undo(plain_update(h))) return Early::kAllRows;
+  if (last == View::kNone && can_undo(plain_update(h), h)) return Early::kAllRows;
   return Early::kNone;
 }
 
@@ -47,10 +47,10 @@ ADAMP_FN bool foreseen(Early early, View outcome) {
 // Whether a row is updated early, given that its own channel test passes or not.
 template <class S>
 ADAMP_FN bool updates_early(Early early, Projection projection, bool passes,
-                            const RowUpdate<S>& channel) {
+                            const RowUpdate<S>& channel, const Scalars<S>& h) {
   return early == Early::kAllRows ||
          (early == Early::kChannelRows &&
-          (projection == Projection::kChannel || (passes && can_undo(channel))));
+          (projection == Projection::kChannel || (passes && can_undo(channel, h))));
 }
 
 }  // namespace adamp

@@ -43,7 +43,7 @@ struct RowSums {
 };
 
 // One row's update: p <- p - (shrink*p + step_size*u), and where the buffer is projected,
-// b <- u - radial*p.
+// b <- u - radial*p; see apply_update and radial_part for weights that are infinite.
 template <class S>
 struct RowUpdate {
   S shrink, radial;
@@ -87,15 +87,40 @@ ADAMP_FN T sgd_perturb(T b, T g, const Scalars<S>& h) {
   return h.nesterov ? moving_average(b, g, h.decay1, S(1)) : b;
 }
 
+// Whether x, or every lane of it, is finite; vec.h says it of vectors.
+template <class T>
+struct Finite {
+  static ADAMP_FN bool all(T x) { return x - x == T(0); }
+};
+
+// The part of u along p. A weight that is not finite has none: radial is 0 where the norm of a row
+// is infinite, and 0*inf would be NaN.
 template <class T, class S>
-ADAMP_FN T apply_update(T p, T u, S shrink, S step_size) {
-  return p - (shrink * p + step_size * u);
+ADAMP_FN T radial_part(T p, S radial) {
+  return p - p == T{} ? radial * p : T{};
 }
 
-// The weight before apply_update, to 1-2 ulp where |shrink| <= 1/2.
+// What all outcomes end in: p - (shrink*p + step_size*u).
+//
+// Where that is not finite it is computed in the order of torch.optim and of the official package:
+// an infinite weight (a masked bias, or one that overflowed) stays infinite, which the first form
+// would make NaN, as inf - inf or 0*inf. In that order alone 1 - decay would round a small decay
+// away, and the projection with it.
+template <class T, class S>
+ADAMP_FN T apply_update(T p, T u, RowUpdate<S> row, const Scalars<S>& h) {
+  const T p_new = p - (row.shrink * p + h.step_size * u);
+  if (__builtin_expect(Finite<T>::all(p_new), 1)) return p_new;
+  const S decay = row.radial != 0 ? h.decay_projected : row.shrink;
+  const T in_order = (1 - decay) * p - h.step_size * (u - radial_part(p, row.radial));
+  return p_new - p_new == T{} ? p_new : in_order;
+}
+
+// The weight before apply_update, to 1-2 ulp where |shrink| <= 1/2. One that overflowed stays
+// infinite, where step_size*u is infinite too.
 template <class T, class S>
 ADAMP_FN T recover_weight(T p_new, T u, S shrink, S step_size) {
-  return (p_new + step_size * u) * (S(1) / (S(1) - shrink));
+  const T p = (p_new + step_size * u) * (S(1) / (S(1) - shrink));
+  return p == p ? p : p_new;
 }
 
 ADAMP_FN float square_root(float x) { return sqrtf(x); }
@@ -131,19 +156,22 @@ ADAMP_FN RowUpdate<S> plain_update(const Scalars<S>& h) {
   return {h.decay, S(0)};
 }
 
-// The update of a row whose own (channel) or whose tensor's (layer) sums are pp and pu.
+// The update of a row whose own (channel) or whose tensor's (layer) sums are pp and pu. Nothing is
+// projected along an infinite norm: the finite weights of the row would become NaN.
 template <class S>
 ADAMP_FN RowUpdate<S> projected_update(S pp, S pu, const Scalars<S>& h) {
   const S norm = square_root(pp) + h.eps;
-  const S radial = pu / (norm * norm);
+  // Chosen before the division, so that a loop over rows has no branch.
+  const S along = norm == S(INFINITY) ? S(0) : pu;
+  const S radial = along / (norm * norm);
   return {h.decay_projected - h.step_size * radial, radial};
 }
 
 // Whether an update may be made before its tensor is decided: recover_weight must be able to undo
-// it. False for a NaN.
+// it, so that the weight may not have become infinite. False for a NaN.
 template <class S>
-ADAMP_FN bool can_undo(const RowUpdate<S>& update) {
-  return update.shrink <= S(0.5) && -update.shrink <= S(0.5);
+ADAMP_FN bool can_undo(const RowUpdate<S>& update, const Scalars<S>& h) {
+  return update.shrink <= S(0.5) && -update.shrink <= S(0.5) && h.step_size <= S(1e30);
 }
 
 }  // namespace adamp

@@ -31,9 +31,10 @@ bool read_flag(PyObject* group, PyObject* key, int32_t& value) {
   return value >= 0;
 }
 
+// Any sequence of two numbers.
 bool read_betas(PyObject* group, Hyper& h) {
   PyObject* betas = PyDict_GetItem(group, names().betas);
-  if (betas == nullptr) return false;
+  if (betas == nullptr || !(PySequence_Check(betas) || THPVariable_Check(betas))) return false;
   PyObject* pair = PySequence_Fast(betas, "");
   bool ok = pair != nullptr && PySequence_Fast_GET_SIZE(pair) == 2;
   if (ok) {
@@ -50,14 +51,32 @@ bool read_betas(PyObject* group, Hyper& h) {
 
 bool read_momentum(PyObject* group, Hyper& h) {
   double dampening = 0;
-  if (!read_number(group, names().momentum, h.decay1) || h.decay1 >= 1 ||
+  if (!read_number(group, names().momentum, h.decay1) || !std::isfinite(h.decay1) ||
       !read_number(group, names().dampening, dampening, -HUGE_VAL) || !std::isfinite(dampening) ||
       !read_flag(group, names().project_buffer, h.project_buffer)) {
     return false;
   }
   h.gain1 = 1 - dampening;
+  // Without a decay any momentum will do, of which 1 would give 0 * infinity.
+  if (h.weight_decay == 0) return true;
   h.decay_gain = 1 / (1 - h.decay1);
-  return true;
+  return h.decay1 < 1;
+}
+
+// Whether torch's words for how to step ask for what the kernels do, or for nothing.
+bool asks_for_kernels(PyObject* group) {
+  static PyObject* const fused = PyUnicode_InternFromString("fused");
+  static PyObject* const foreach = PyUnicode_InternFromString("foreach");
+  static PyObject* const differentiable = PyUnicode_InternFromString("differentiable");
+  const auto asks_for = [group](PyObject* key, bool wanted) {
+    PyObject* const object = PyDict_GetItemWithError(group, key);
+    if (object == nullptr || object == Py_None || object == (wanted ? Py_True : Py_False)) {
+      return true;
+    }
+    int32_t value = 0;
+    return read_flag(group, key, value) && value == static_cast<int32_t>(wanted);
+  };
+  return asks_for(fused, true) && asks_for(foreach, false) && asks_for(differentiable, false);
 }
 
 }  // namespace
@@ -85,7 +104,7 @@ bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
          read_number(group, n.weight_decay, h.weight_decay) &&
          read_number(group, n.delta, h.delta) && read_number(group, n.wd_ratio, h.wd_ratio) &&
          read_flag(group, n.nesterov, h.nesterov) && read_flag(group, n.maximize, h.maximize) &&
-         read_flag(group, n.capturable, capturable) && capturable == 0 &&
+         read_flag(group, n.capturable, capturable) && capturable == 0 && asks_for_kernels(group) &&
          (method == Method::kAdamP ? read_betas(group, h) : read_momentum(group, h));
 }
 

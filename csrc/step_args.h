@@ -51,10 +51,18 @@ struct StepInputs {
   void* stream;     // CUDA: the cudaStream_t to launch on
 };
 
-// One way to perform the planned step. Made once for a list of tensors; run() at every step.
+// One way to perform the planned step. Made once for a list of tensors; prepare() and launch() at
+// every step.
 struct Executor {
   virtual ~Executor() = default;
-  virtual void run(const StepInputs& inputs) = 0;
+  // All that may fail for want of memory. Changes no tensor of the plan.
+  virtual void prepare(const StepInputs& inputs) = 0;
+  // The step that was last prepared.
+  virtual void launch() = 0;
+  void run(const StepInputs& inputs) {
+    prepare(inputs);
+    launch();
+  }
 };
 
 // Calls body(k) for each k below `threads`, each on a thread of its own, or fewer of them where

@@ -57,6 +57,12 @@ def test_failing_compiler_is_an_error(tree: Path, choice: str) -> None:
     assert done.returncode != 0
 
 
+def test_build_says_for_which_torch(tree: Path) -> None:
+    """With build isolation it is not the one that is installed."""
+    done = run(tree, "setup.py", "build_ext", ADAMP_FUSED_BUILD="cpu", CXX="false")
+    assert f"building CPU kernels for torch {torch.__version__}\n" in done.stderr
+
+
 @pytest.mark.parametrize(
     "environment",
     [{"ADAMP_FUSED_BUILD": "none"}, {"ADAMP_FUSED_BUILD": "auto", "CXX": "no-such-compiler"}],

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from adamp_fused._backend import BACKENDS
+from adamp_fused._layout import in_layout
 from cases import DECAY, STATE_KEYS, Shape
 from conftest import Kind
 from layouts import LAYOUTS, channels_last, contiguous, negated, sliced, transposed
@@ -83,6 +85,36 @@ def test_state(backend: Target, kind: Kind, state_layout: Any) -> None:
         state = optimizer.state[pair.p]
         state |= {key: state_layout(state[key]) for key in STATE_KEYS[kind.name]}
     run(optimizer, pairs, backend.script[2:])
+
+
+def test_state_is_brought_into_the_layout_once(
+    backend: Target, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A contiguous checkpoint beside channels_last weights: copied once, not at every step."""
+    optimizer, pairs = laid_out(kind, backend, channels_last)
+    run(optimizer, pairs, backend.script[:1])
+    saved = optimizer.state_dict()
+    for state in saved["state"].values():
+        state |= {key: state[key].contiguous() for key in STATE_KEYS[kind.name]}
+    optimizer.load_state_dict(saved)
+    plans = made_plans(backend, monkeypatch)
+    for pair in pairs:
+        pair.grad_layout = channels_last
+    run(optimizer, pairs, backend.script[1:4])
+    if not BACKENDS[backend.name].needs_row_layout:
+        return  # the reference walks any layout as it is
+    assert len(plans) == 1
+    for pair in pairs:
+        for key in STATE_KEYS[kind.name]:
+            assert in_layout(optimizer.state[pair.p][key], pair.p.stride())
+
+
+def made_plans(backend: Target, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A list that every plan which a backend makes from now on is added to."""
+    used, plans = BACKENDS[backend.name], []
+    plan = used.plan
+    monkeypatch.setattr(used, "plan", lambda *args: plans.append(plan(*args)) or plans[-1])
+    return plans
 
 
 def test_state_replaced_after_another_gradient_layout(backend: Target, kind: Kind) -> None:

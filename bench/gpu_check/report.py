@@ -1,4 +1,4 @@
-"""What ``gpu-check.json`` holds, and its rows as the terminal and the README show them."""
+"""What ``gpu-check.json`` holds, and its rows as the terminal and the docs show them."""
 
 from __future__ import annotations
 

@@ -45,10 +45,11 @@ class CpuExecutor : public Executor {
     for (size_t t = 0; t < infos.size(); ++t) {
       tensors_.emplace_back(method, infos[t], items_of[t], slots_.data() + items_of[t].first);
     }
+    for (const Item& item : items_) scratch_size_.enlarge(tensors_[item.tensor].scratch_size(item));
     batch_items();
   }
 
-  void run(const StepInputs& inputs) override {
+  void prepare(const StepInputs& inputs) override {
     scalars_.resize(inputs.n_hypers);
     for (int64_t i = 0; i < inputs.n_hypers; ++i) {
       const Hyper& h = inputs.hypers[i];
@@ -71,6 +72,10 @@ class CpuExecutor : public Executor {
         std::clamp<int64_t>(elements_before_.back() / kSmallItem, 1, inputs.threads);
     if (shares_.count() != threads) share_out(threads);
     shares_.begin();
+  }
+
+  void launch() override {
+    const int64_t threads = shares_.count();
     if (threads == 1) {
       work(0);
     } else {
@@ -116,22 +121,33 @@ class CpuExecutor : public Executor {
     }
     bounds.back() = static_cast<int64_t>(batches_.size()) - 1;
     for (const int64_t batch : bounds) item_bounds.push_back(batches_[batch]);
-    shares_ = Shares(bounds);
-    second_visits_ = SecondVisits(std::move(item_bounds));
+    std::vector<TensorItems> to_decide;
+    for (const TensorWork& tensor : tensors_) {
+      if (tensor.needs_decision()) to_decide.push_back(tensor.items());
+    }
+    // All of them or, where memory is short, none.
+    Shares shares(bounds);
+    SecondVisits second_visits(std::move(item_bounds), to_decide);
+    while (static_cast<int64_t>(scratch_.size()) < threads) scratch_.emplace_back(scratch_size_);
+    shares_ = std::move(shares);
+    second_visits_ = std::move(second_visits);
   }
 
   // One thread's part of a step.
   void work(int64_t thread) {
+    Scratch& scratch = scratch_[thread];
     bool helps = false;
     for (;;) {
       const int64_t item = second_visits_.take(thread, helps);
       if (item >= 0) {
-        tensors_[items_[item].tensor].finish(items_[item]);
+        tensors_[items_[item].tensor].finish(items_[item], scratch);
         continue;
       }
       const int64_t batch = shares_.take(thread, helps);
       if (batch >= 0) {
-        for (int64_t i = batches_[batch]; i < batches_[batch + 1]; ++i) accumulate(items_[i]);
+        for (int64_t i = batches_[batch]; i < batches_[batch + 1]; ++i) {
+          accumulate(items_[i], scratch);
+        }
         continue;
       }
       const Found found = look_out(thread);
@@ -162,10 +178,10 @@ class CpuExecutor : public Executor {
     }
   }
 
-  void accumulate(const Item& item) {
+  void accumulate(const Item& item, Scratch& scratch) {
     TensorWork& tensor = tensors_[item.tensor];
     if (!tensor.stepped()) return;
-    tensor.accumulate(item);
+    tensor.accumulate(item, scratch);
     if (!tensor.needs_decision()) return;
     std::atomic<int64_t>& arrived = arrived_[item.tensor];
     if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == tensor.items().count) {
@@ -188,7 +204,9 @@ class CpuExecutor : public Executor {
   std::vector<int64_t> batches_;          // the first item of each, and the end
   std::vector<int64_t> elements_before_;  // each, and the end
   Shares shares_ = Shares({0});           // of batches; none yet
-  SecondVisits second_visits_ = SecondVisits({0});
+  SecondVisits second_visits_ = SecondVisits({0}, {});
+  Scratch::Size scratch_size_;    // of each thread
+  std::vector<Scratch> scratch_;  // of each thread
   std::vector<TensorWork::Slot> slots_;
   std::vector<ScalarPair> scalars_;
   std::vector<double> kept_;  // as bytes; empty until a tensor needs it

@@ -117,7 +117,8 @@ struct Loops {
       sums.pu += p * u;
     }
     if constexpr (kKeep) put<kTail>(kept + i, u, count);
-    if constexpr (kUpdate) put<kTail>(at.p + i, apply_update(p, u, shrink, h.step_size), count);
+    if constexpr (kUpdate)
+      put<kTail>(at.p + i, apply_update(p, u, RowUpdate<S>{shrink, S(0)}, h), count);
   }
 
   // A block that is behind, as the loops see it.
@@ -150,9 +151,12 @@ struct Loops {
                                     const LaterInputs& in, const Scalars<S>& h,
                                     RowUpdate<S> update) {
     if constexpr (kMayProjectBuffer) {
-      if (h.project_buffer) put<kTail>(at.m + i, in.u - update.radial * in.p, count);
+      // Otherwise the buffer is u already. An infinite weight is in no row with a radial part.
+      if (h.project_buffer && update.radial != 0) {
+        put<kTail>(at.m + i, in.u - update.radial * in.p, count);
+      }
     }
-    put<kTail>(at.p + i, apply_update(in.p, in.u, update.shrink, h.step_size), count);
+    put<kTail>(at.p + i, apply_update(in.p, in.u, update, h), count);
   }
 
   static ADAMP_FN RowUpdate<S> narrowed(const RowUpdate<double>& update) {
@@ -306,7 +310,7 @@ struct Loops {
     if constexpr (kUndo) {
       p = recover_weight(p, u, previous.shrink, h.step_size);
       // A projected buffer is what was stored; `previous` then names the decay alone (see apply).
-      if constexpr (kBuffer) u += previous.radial * p;
+      if constexpr (kBuffer) u += radial_part(p, previous.radial);
     }
     return {p, u};
   }
@@ -315,8 +319,8 @@ struct Loops {
   static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count,
                                    const Scalars<S>& h, RowUpdate<S> next, RowUpdate<S> previous) {
     const LaterInputs in = recompute<kUndo, kBuffer, kTail>(at, i, count, h, previous);
-    if constexpr (kBuffer) put<kTail>(at.m + i, in.u - next.radial * in.p, count);
-    put<kTail>(at.p + i, apply_update(in.p, in.u, next.shrink, h.step_size), count);
+    if constexpr (kBuffer) put<kTail>(at.m + i, in.u - radial_part(in.p, next.radial), count);
+    put<kTail>(at.p + i, apply_update(in.p, in.u, next, h), count);
   }
 
   template <bool kUndo, bool kBuffer>
@@ -377,9 +381,9 @@ struct Loops {
         store(u + i, in.u);
       });
       if (projects_buffer) {
-        project_rows<true>(p, u, rows, block.cols, pair.in_double, h.step_size);
+        project_rows<true>(p, u, rows, block.cols, h, pair.in_double);
       } else {
-        project_rows<false>(p, u, rows, block.cols, pair.in_double, h.step_size);
+        project_rows<false>(p, u, rows, block.cols, h, pair.in_double);
       }
       by_lanes(numel, [&](auto tail, int64_t i, int64_t count) {
         constexpr bool kTail = decltype(tail)::value;

@@ -63,9 +63,16 @@ class Shares {
 // most likely visited them first.
 class SecondVisits {
  public:
-  // Share k: items bounds[k] to before bounds[k + 1].
-  explicit SecondVisits(std::vector<int64_t> bounds)
-      : bounds_(std::move(bounds)), shares_(bounds_.size() - 1) {}
+  // Share k: items bounds[k] to before bounds[k + 1]. `tensors`: items of those that may be added,
+  // once each in a step; there is memory for all of them, since nothing may fail in a step.
+  SecondVisits(std::vector<int64_t> bounds, const std::vector<TensorItems>& tensors)
+      : bounds_(std::move(bounds)), shares_(bounds_.size() - 1) {
+    for (size_t k = 0; k < shares_.size(); ++k) {
+      shares_[k].left.reserve(std::count_if(
+          tensors.begin(), tensors.end(),
+          [this, k](const TensorItems& items) { return part_of(items, k).count > 0; }));
+    }
+  }
 
   bool any() const {
     return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) {
@@ -78,12 +85,11 @@ class SecondVisits {
 
   void add(const TensorItems& items) {
     for (size_t k = 0; k < shares_.size(); ++k) {
-      const int64_t first = std::max(items.first, bounds_[k]);
-      const int64_t end = std::min(items.first + items.count, bounds_[k + 1]);
-      if (first >= end) continue;
+      const TensorItems part = part_of(items, k);
+      if (part.count <= 0) continue;
       std::lock_guard<std::mutex> lock(shares_[k].mutex);
-      shares_[k].left.push_back({first, end - first});
-      shares_[k].count += end - first;
+      shares_[k].left.push_back(part);
+      shares_[k].count += part.count;
     }
   }
 
@@ -111,6 +117,13 @@ class SecondVisits {
     std::vector<TensorItems> left;
     std::atomic<int64_t> count{0};  // of items; written under the mutex
   };
+
+  // What of a tensor is in share k; a count of 0 or less: nothing.
+  TensorItems part_of(const TensorItems& items, size_t k) const {
+    const int64_t first = std::max(items.first, bounds_[k]);
+    return {first, std::min(items.first + items.count, bounds_[k + 1]) - first};
+  }
+
   std::vector<int64_t> bounds_;
   std::vector<Share> shares_;
 };

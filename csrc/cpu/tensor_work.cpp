@@ -1,8 +1,5 @@
 #include "tensor_work.h"
 
-#include <algorithm>
-#include <vector>
-
 #include "cosine.h"
 
 namespace adamp {
@@ -20,6 +17,11 @@ constexpr int64_t kBlockRows = 64;
 // costs more than its elements' second way through memory.
 constexpr int64_t kHeldCols = 8;
 
+// Rows of `cols` elements in a block of so many.
+int64_t rows_of_block(int64_t elements, int64_t cols) {
+  return std::clamp<int64_t>(elements / cols, 1, kBlockRows);
+}
+
 // In the type of the arithmetic.
 int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 
@@ -28,28 +30,6 @@ int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 int64_t item_size_of(const TensorInfo& info) {
   return std::clamp(info.rows * info.cols / kItemsOfLargeTensor, kSmallItem, kLargeItem);
 }
-
-// A thread's own room, kept between steps: for each u of rows that are updated a moment later, for
-// their sums, and for what they still have to get (of two blocks by turns).
-struct TensorWork::Scratch {
-  std::vector<double> kept;  // as bytes; float64 is the largest
-  std::vector<RowSums<double>> sums;
-  std::vector<Behind::Row> rows;
-
-  static Scratch& of_this_thread() {
-    static thread_local Scratch value;
-    return value;
-  }
-
-  void reserve(int64_t n_blocks, int64_t n_rows, int64_t elements, DType dtype) {
-    const auto at_least = [](auto& room, int64_t size) {
-      if (static_cast<int64_t>(room.size()) < size) room.resize(size);
-    };
-    at_least(sums, n_rows);
-    at_least(rows, n_blocks * n_rows);
-    at_least(kept, (elements * size_of_u(dtype) + 7) / 8);
-  }
-};
 
 TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots)
     : method_(method),
@@ -117,15 +97,30 @@ bool TensorWork::row_passes(const RowSums<double>& sums) const {
          cosine_below_by_squares(sums, bound_, options().eps);
 }
 
-void TensorWork::accumulate(const Item& item) {
+Scratch::Size TensorWork::scratch_size(const Item& item) const {
+  if (info_.projection == Projection::kOff) return {};
+  const int64_t rows = item.row_end - item.row_begin, cols = item.col_end - item.col_begin;
+  const int64_t of_row = cols * size_of_u(info_.dtype);
+  if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0};
+  // Where row sums are not taken, all rows of an item get one update.
+  const bool may_be_by_rows = info_.projection != Projection::kLayer && info_.cols > kHeldCols;
+  if (one_item()) {
+    const int64_t by_rows = may_be_by_rows && !thin() ? rows : 1;
+    return {rows * of_row, by_rows, by_rows};
+  }
+  if (!may_be_by_rows) return {0, 0, 1};
+  const int64_t at_once = rows_of_block(kBlockElements, cols);
+  const int64_t behind = rows_of_block(kBlockElementsBehind, cols);
+  return {behind * of_row, at_once, std::max(rows, 2 * at_once)};
+}
+
+void TensorWork::accumulate(const Item& item, Scratch& scratch) {
   if (info_.projection == Projection::kOff) {
     loops_.accumulate(block_of(item).as_run(), *scalars_, Accumulate::kUpdate,
                       plain_update(options()), nullptr, nullptr, nullptr);
     return;
   }
-  Scratch& scratch = Scratch::of_this_thread();
   if (projects_in_place()) {
-    scratch.reserve(1, 1, kBlockElements, info_.dtype);
     accumulate_runs(item, scratch.kept.data());
   } else if (one_item()) {
     step_whole(item, scratch);
@@ -140,7 +135,6 @@ void TensorWork::accumulate(const Item& item) {
 // A tensor of one item is decided while it is in cache: nothing has to be foreseen.
 void TensorWork::step_whole(const Item& item, Scratch& scratch) {
   const Block block = block_of(item);
-  scratch.reserve(1, by_rows_ ? block.rows : 1, block.numel(), info_.dtype);
   void* const kept = scratch.kept.data();
   int64_t failed_rows = 0;
   total_ = {};
@@ -216,16 +210,14 @@ void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
       early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
   const RowUpdate<double> plain = plain_update(options());
   const int64_t cols = item.col_end - item.col_begin;
-  const int64_t elements = keeps ? kBlockElementsBehind : kBlockElements;
-  const int64_t rows_each = std::clamp<int64_t>(elements / cols, 1, kBlockRows);
-  scratch.reserve(2, rows_each, keeps ? rows_each * cols : 0, info_.dtype);
+  const int64_t rows_each = rows_of_block(keeps ? kBlockElementsBehind : kBlockElements, cols);
   Slot slot = {};
   Behind behind = {};
   size_t turn = 0;
   for (int64_t row = item.row_begin; row < item.row_end; row += rows_each, turn = 1 - turn) {
     const Block block =
         block_of(row, std::min(rows_each, item.row_end - row), item.col_begin, cols);
-    Behind::Row* const rows = scratch.rows.data() + turn * scratch.rows.size() / 2;
+    Behind::Row* const rows = scratch.rows.data() + turn * rows_each;
     // The sweep reads each old u before it writes the new one in its place.
     void* const kept = keeps ? scratch.kept.data() : kept_of(row, item.col_begin);
     loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
@@ -249,7 +241,7 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
     bool updated = early_ == Early::kAllRows;
     if (by_channel) {
       const RowUpdate<double> channel = projected_update(sums[i].pp, sums[i].pu, options());
-      updated = updates_early(early_, info_.projection, passes, channel);
+      updated = updates_early(early_, info_.projection, passes, channel, options());
       rows[i] = {channel, updated};
     }
     records_[first_row + i] = {sums[i].pp, sums[i].pu, updated};
@@ -298,7 +290,7 @@ void TensorWork::join_split_rows() {
   }
 }
 
-void TensorWork::finish(const Item& item) {
+void TensorWork::finish(const Item& item, Scratch& scratch) {
   const RowUpdate<double> plain = plain_update(options());
   if (!by_rows_ && outcome_ == View::kChannel) {
     return loops_.project_thin_rows(block_of(item), *scalars_,
@@ -306,8 +298,6 @@ void TensorWork::finish(const Item& item) {
                                     early_ == Early::kAllRows ? &plain : nullptr);
   }
   if (kept_ != nullptr) {
-    Scratch& scratch = Scratch::of_this_thread();
-    scratch.reserve(1, by_rows_ ? item.row_end - item.row_begin : 1, 0, info_.dtype);
     return apply_kept(block_of(item), by_rows_ ? records_.data() + item.row_begin : nullptr,
                       kept_of(item.row_begin, item.col_begin), scratch);
   }

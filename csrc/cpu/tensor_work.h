@@ -1,6 +1,7 @@
 // What a step does to one tensor, item by item; who does it when is in executor.cpp.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "../early.h"
@@ -17,6 +18,38 @@ constexpr int64_t kSmallItem = 16384, kLargeItem = 65536;
 
 // By the tensor alone: sums are added up by items, and must not depend on the number of threads.
 int64_t item_size_of(const TensorInfo& info);
+
+// A thread's own buffers: for each u of rows that are updated a moment later, for their sums, and
+// for what they still have to get. Made before a step begins: in it nothing may fail.
+struct Scratch {
+  struct Size {
+    int64_t kept = 0, sums = 0, rows = 0;  // bytes, rows, rows
+
+    void enlarge(const Size& other) {
+      kept = std::max(kept, other.kept);
+      sums = std::max(sums, other.sums);
+      rows = std::max(rows, other.rows);
+    }
+  };
+
+  explicit Scratch(const Size& size) {
+    set(kept, (size.kept + 7) / 8);
+    set(sums, size.sums);
+    set(rows, size.rows);
+  }
+
+  std::vector<double> kept;  // as bytes; float64 is the largest
+  std::vector<RowSums<double>> sums;
+  std::vector<Behind::Row> rows;
+
+ private:
+  // With memory for a cache line more, so that no two threads write in one.
+  template <class T>
+  static void set(std::vector<T>& buffer, int64_t size) {
+    buffer.reserve(size + 64 / sizeof(T) + 1);
+    buffer.resize(size);
+  }
+};
 
 class TensorWork {
  public:
@@ -43,14 +76,16 @@ class TensorWork {
   }
   const TensorItems& items() const { return items_; }
 
+  // What both functions on an item need at most.
+  Scratch::Size scratch_size(const Item& item) const;
+
   // Moves the moments of an item and updates what may be; all of it where no decision is needed.
-  void accumulate(const Item& item);
+  void accumulate(const Item& item, Scratch& scratch);
   // When all items have been accumulated; whether they are to be finished.
   bool decide();
-  void finish(const Item& item);
+  void finish(const Item& item, Scratch& scratch);
 
  private:
-  struct Scratch;
   // Left by each row of a tensor of several items, for the fix-up pass.
   struct RowRecord {
     double pp, pu;

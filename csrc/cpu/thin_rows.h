@@ -104,39 +104,48 @@ bool rows_pass(const S* p, const S* g, int64_t rows, int64_t cols, double bound,
   return true;
 }
 
-// A value for each row -> that value for each of its elements.
+// A value for each row -> that value for each of its elements, in `to` where these are several.
 template <class S>
-ADAMP_FN void spread(const S* of_row, int64_t rows, int64_t cols, ChunkElements<S>& to) {
+ADAMP_FN const S* spread(const S* of_row, int64_t rows, int64_t cols, ChunkElements<S>& to) {
   using Lanes = typename Arithmetic<S>::Lanes;
   constexpr int64_t kLanes = Arithmetic<S>::kLanes;
+  if (cols == 1) return of_row;
   for (int64_t row = 0; row < rows; ++row) {
     const Lanes value = Lanes() + of_row[row];
     // What is written beyond the row is overwritten by the next.
     for (int64_t i = 0; i < cols; i += kLanes) store(to.values + row * cols + i, value);
   }
+  return to.values;
 }
 
 // Updates p channel-wise; kBuffer: and makes of u what a projected buffer holds.
 template <bool kBuffer, class S>
-void project_rows(S* p, S* u, int64_t rows, int64_t cols, const Scalars<double>& h, S step_size) {
+void project_rows(S* p, S* u, int64_t rows, int64_t cols, const Scalars<S>& h,
+                  const Scalars<double>& in_double) {
+  using Lanes = typename Arithmetic<S>::Lanes;
   ChunkRows pp, pu;
   dot_rows(p, p, rows, cols, pp);
   dot_rows(p, u, rows, cols, pu);
   S shrink_of[kChunkRows], radial_of[kChunkRows];
   for (int64_t first = 0; first < rows; first += kRowsAtOnce) {
     for (int64_t row = first; row < first + kRowsAtOnce; ++row) {
-      const RowUpdate<double> update = projected_update(pp.values[row], pu.values[row], h);
+      const RowUpdate<double> update = projected_update(pp.values[row], pu.values[row], in_double);
       shrink_of[row] = static_cast<S>(update.shrink);
       radial_of[row] = static_cast<S>(update.radial);
     }
   }
-  ChunkElements<S> shrink, radial;
-  spread(shrink_of, rows, cols, shrink);
-  if constexpr (kBuffer) spread(radial_of, rows, cols, radial);
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    const S old = p[i];
-    p[i] = apply_update(old, u[i], shrink.values[i], step_size);
-    if constexpr (kBuffer) u[i] -= radial.values[i] * old;
+  ChunkElements<S> shrink_room, radial_room;
+  const S* const shrink = spread(shrink_of, rows, cols, shrink_room);
+  const S* const radial = spread(radial_of, rows, cols, radial_room);
+  // Each lane has a row of its own: the scalars that an update takes are vectors, too.
+  Scalars<Lanes> scalars = {};
+  scalars.step_size += h.step_size;
+  scalars.decay_projected += h.decay_projected;
+  for (int64_t i = 0; i < rows * cols; i += Arithmetic<S>::kLanes) {
+    const Lanes old = load(p + i), perturb = load(u + i);
+    const RowUpdate<Lanes> update = {load(shrink + i), load(radial + i)};
+    store(p + i, apply_update(old, perturb, update, scalars));
+    if constexpr (kBuffer) store(u + i, perturb - radial_part(old, update.radial));
   }
 }
 

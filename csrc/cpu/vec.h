@@ -75,6 +75,27 @@ ADAMP_FN DoubleLanes root(DoubleLanes x) {
 #endif
 }
 
+ADAMP_FN bool any_nan(FloatLanes x) {
+#if ADAMP_VECTOR_BYTES == 64
+  return _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_UNORD_Q) != 0;
+#elif ADAMP_VECTOR_BYTES == 32
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)x, (__m256)x, _CMP_UNORD_Q)) != 0;
+#else
+  bool any = false;
+  for (int lane = 0; lane < kFloatLanes; ++lane) any |= x[lane] != x[lane];
+  return any;
+#endif
+}
+ADAMP_FN bool any_nan(DoubleLanes x) {
+#if ADAMP_VECTOR_BYTES == 64
+  return _mm512_cmp_pd_mask((__m512d)x, (__m512d)x, _CMP_UNORD_Q) != 0;
+#elif ADAMP_VECTOR_BYTES == 32
+  return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)x, (__m256d)x, _CMP_UNORD_Q)) != 0;
+#else
+  return x[0] != x[0] || x[1] != x[1];
+#endif
+}
+
 ADAMP_FN FloatLanes load(const float* from) {
   FloatLanes x;
   std::memcpy(&x, from, sizeof x);
@@ -301,4 +322,14 @@ ADAMP_FN RowSums<double> row_sums(Lanes pp, Lanes gg, Lanes pg, Lanes pu) {
 #endif
 
 }  // namespace
+
+template <>
+struct Finite<FloatLanes> {
+  static ADAMP_FN bool all(FloatLanes x) { return !any_nan(x - x); }
+};
+template <>
+struct Finite<DoubleLanes> {
+  static ADAMP_FN bool all(DoubleLanes x) { return !any_nan(x - x); }
+};
+
 }  // namespace adamp

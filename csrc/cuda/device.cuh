@@ -12,6 +12,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <cstdio>
 
 #define ADAMP_KERNEL(threads, blocks_per_sm) \
   __global__ void __launch_bounds__(threads, blocks_per_sm)
@@ -108,6 +109,28 @@ ADAMP_DEVICE uint32_t load_word(const void* at, int index) {
 
 // Called between two looks at a value that another block will change.
 ADAMP_DEVICE void pause_waiting() { __nanosleep(64); }
+
+// A debug build (ADAMP_FUSED_DEBUG) checks how blocks agree, and ends in an error what is wrong.
+#if defined(ADAMP_FUSED_DEBUG)
+constexpr bool kDebug = true;
+#else
+constexpr bool kDebug = false;
+#endif
+
+// The time, and how long a wait may take: longer than any step.
+ADAMP_DEVICE uint64_t nanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+  return now;
+}
+constexpr uint64_t kLongestWait = 20'000'000'000;
+
+// Prints as printf does, and ends the launch in an error.
+template <class... Values>
+ADAMP_DEVICE void fail(const char* format, Values... values) {
+  printf(format, values...);
+  __trap();
+}
 
 // Sixteen bytes at once. `at` must be 16-byte aligned.
 struct alignas(16) Wide {

@@ -141,7 +141,8 @@ class CudaExecutor : public Executor {
     }
   }
 
-  void run(const StepInputs& inputs) override {
+  void prepare(const StepInputs& inputs) override {
+    stream_ = inputs.stream;
     if (args_.n_tickets == 0) return;
     const int64_t size = step_values_size(n_tensors_, inputs.n_hypers);
     args_.n_hypers = static_cast<int32_t>(inputs.n_hypers);
@@ -153,8 +154,12 @@ class CudaExecutor : public Executor {
       upload_staged(ring_.get(), device_values_, size, inputs.stream);
       args_.step_values = device_values_;
     }
+  }
+
+  void launch() override {
+    if (args_.n_tickets == 0) return;
     const int blocks = static_cast<int>(std::min<int64_t>(resident_, args_.n_tickets));
-    launch_step(method_, types_, blocks, args_, inputs.stream);
+    launch_step(method_, types_, blocks, args_, stream_);
   }
 
  private:
@@ -176,6 +181,7 @@ class CudaExecutor : public Executor {
   int64_t n_tensors_;
   TypeSet types_ = TypeSet::kFloat32;
   int resident_ = 0;
+  void* stream_ = nullptr;  // of the step that was prepared
   std::vector<std::shared_ptr<void>> memory_;
   KernelArgs args_ = {};
   std::unique_ptr<StagingRing, FreeRing> ring_;

@@ -37,6 +37,7 @@ struct TicketWork {
   ADAMP_DEVICE void arrive() {
     sync_workers();
     if (thread_index() == 0) {
+      if constexpr (kDebug) check_arrival();
       memory.flag = fetch_add_acq_rel(&decision().arrived, 1) + 1 == given.tensor.item_count;
     }
     sync_workers();
@@ -51,8 +52,7 @@ struct TicketWork {
 
   ADAMP_DEVICE void finish() {
     if (thread_index() == 0) {
-      // Each acquire empties the processor's first-level cache: once is enough.
-      while (load_relaxed(&decision().decided) == kUndecided) pause_waiting();
+      wait_until_decided();
       const uint32_t decided = load_acquire(&decision().decided);
       memory.flag = decided;
       if (decided == kToFinish) work.fetch_decision();
@@ -64,6 +64,38 @@ struct TicketWork {
       }
     }
     if (thread_index() == 0) count_finished(decision(), given.tensor);
+  }
+
+  ADAMP_DEVICE void wait_until_decided() const {
+    const uint64_t start = kDebug ? nanoseconds() : 0;
+    // Each acquire empties the processor's first-level cache: one, after the wait, is enough.
+    while (load_relaxed(&decision().decided) == kUndecided) {
+      pause_waiting();
+      if constexpr (kDebug) {
+        if (nanoseconds() - start > kLongestWait) fail_here("waits in vain for the decision");
+      }
+    }
+  }
+
+  // This item has not arrived yet, so that others are missing as well, and nothing is decided.
+  ADAMP_DEVICE void check_arrival() const {
+    if (load_relaxed(&decision().arrived) >= given.tensor.item_count) {
+      fail_here("arrives though all have arrived");
+    }
+    if (load_relaxed(&decision().decided) != kUndecided) fail_here("arrives after the decision");
+  }
+
+  ADAMP_DEVICE void fail_here(const char* what) const {
+    const Decision& d = decision();
+    const Ticket& t = given.ticket;
+    fail(
+        "adamp_fused: queue position %u (tensor %d, tiles %lld to %lld) %s; the tensor's counters: "
+        "arrived %u of %lld, failed rows %u, pending rows %u, finished %u of %d, decided %u\n",
+        given.number, t.tensor, static_cast<long long>(t.first_item),
+        static_cast<long long>(t.first_item + t.item_count - 1), what, load_relaxed(&d.arrived),
+        static_cast<long long>(given.tensor.item_count), load_relaxed(&d.failed),
+        load_relaxed(&d.pending), load_relaxed(&d.finished), given.tensor.finish_tickets,
+        load_relaxed(&d.decided));
   }
 };
 

@@ -14,6 +14,7 @@ namespace {
 
 void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess) {
+    cudaGetLastError();  // reported here, so nobody else is to find it later
     throw std::runtime_error(std::string("adamp_fused: ") + what + ": " +
                              cudaGetErrorString(status));
   }
@@ -51,19 +52,13 @@ class StagingRing {
       check(cudaEventCreateWithFlags(&buffer.copied, cudaEventDisableTiming), "cudaEventCreate");
     }
   }
-  ~StagingRing() {
-    for (Buffer& buffer : buffers_) {
-      cudaEventDestroy(buffer.copied);
-      cudaFreeHost(buffer.host);
-    }
-  }
   void* next() {
     current_ = (current_ + 1) % kBuffers;
     const Buffer& buffer = buffers_[current_];
     // Asked first, so that a profiler counts only what is a wait.
     const cudaError_t status = cudaEventQuery(buffer.copied);
     if (status == cudaErrorNotReady) {
-      cudaGetLastError();  // an answer, not an error of the launch to come
+      cudaGetLastError();  // an answer, not an error that somebody should find
       check(cudaEventSynchronize(buffer.copied), "cudaEventSynchronize");
     } else {
       check(status, "cudaEventQuery");
@@ -79,9 +74,19 @@ class StagingRing {
 
  private:
   static constexpr int kBuffers = 4;
+  // What exists of it is freed, also where the constructor of the ring throws.
   struct Buffer {
     void* host = nullptr;
     cudaEvent_t copied = nullptr;
+
+    ~Buffer() {
+      // The device may still be reading it. Nobody is left to be told of an error.
+      if (copied != nullptr) {
+        cudaEventSynchronize(copied);
+        cudaEventDestroy(copied);
+      }
+      if (host != nullptr) cudaFreeHost(host);
+    }
   };
   Buffer buffers_[kBuffers];
   int current_ = 0;
@@ -101,13 +106,16 @@ int resident_blocks(Method method, TypeSet types) {
 }
 
 void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream) {
-  for_kernel(method, types, [&](auto known_method, auto known_types) {
+  const cudaError_t status = for_kernel(method, types, [&](auto known_method, auto known_types) {
     constexpr TypeSet kTypes = known_types.value;
-    step_kernel<known_method.value, kTypes>
-        <<<blocks, block_size(kTypes), shared_bytes<kTypes>(), static_cast<cudaStream_t>(stream)>>>(
-            args);
+    void* arguments[] = {const_cast<KernelArgs*>(&args)};
+    return cudaLaunchKernel(step_kernel<known_method.value, kTypes>, dim3(blocks),
+                            dim3(block_size(kTypes)), arguments, shared_bytes<kTypes>(),
+                            static_cast<cudaStream_t>(stream));
   });
-  check(cudaGetLastError(), "launch of the step kernel");
+  // Not cudaGetLastError: that would also report an old error of somebody else's, when this kernel
+  // is changing weights already.
+  check(status, "launch of the step kernel");
 }
 
 }  // namespace adamp

@@ -42,7 +42,7 @@ struct SpanWork {
           if constexpr (kAdam) v.set(j, moving_average(v.get(j), grad * grad, h.decay2, h.gain2));
           const S u = perturb(m.get(j), v.get(j), grad, h);
           if constexpr (kUpdate) {
-            p.set(j, apply_update(weight, u, plain_update(h).shrink, h.step_size));
+            p.set(j, apply_update(weight, u, plain_update(h), h));
           }
           weights[k] = weight;
           grads[k] = grad;
@@ -92,9 +92,9 @@ struct SpanWork {
             active = memory.row_updates[row].active;
             update = memory.row_updates[row].next;
           }
-          const S updated = apply_update(weights[k], us[k], update.shrink, h.step_size);
+          const S updated = apply_update(weights[k], us[k], update, h);
           p.set(j, active ? updated : weights[k]);
-          if (buffer) m.set(j, active ? us[k] - update.radial * weights[k] : us[k]);
+          if (buffer) m.set(j, active ? us[k] - radial_part(weights[k], update.radial) : us[k]);
           any |= active;
         }
       }
@@ -135,10 +135,10 @@ struct SpanWork {
         S weight = p.get(j), u = perturb(m.get(j), variance, grad, h);
         if (update.undo) {
           weight = recover_weight(weight, u, update.previous.shrink, h.step_size);
-          u += update.previous.radial * weight;
+          u += radial_part(weight, update.previous.radial);
         }
-        p.set(j, apply_update(weight, u, update.next.shrink, h.step_size));
-        if (buffer) m.set(j, u - update.next.radial * weight);
+        p.set(j, apply_update(weight, u, update.next, h));
+        if (buffer) m.set(j, u - radial_part(weight, update.next.radial));
       }
       if (!any) return;
       store<kCount, true>(span.p + i, p);

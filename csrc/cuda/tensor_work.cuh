@@ -162,7 +162,7 @@ struct TensorWork {
       if (given.tensor.rows_are_split) continue;
       const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
       const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
-      const bool updated = updates_early(early, projection, passes, channel);
+      const bool updated = updates_early(early, projection, passes, channel, h);
       failed += !passes;
       pending += !updated;
       memory.row_updates[row] = {channel, {}, updated && early == Early::kChannelRows, 0};

@@ -71,6 +71,12 @@ RACES_FLOAT = Variant(
     ("-O2", "-DEMULATION_RACES", "-DEMULATION_FLOAT_ONLY"),
 )
 SANITIZED = Variant("sanitized", ("-O1", "-g1", *SANITIZE), ("-O1", "-g1", *SANITIZE), SANITIZE)
+# The kernels as ADAMP_FUSED_DEBUG builds them.
+DEBUG = Variant(
+    "debug",
+    ("-O1", "-g1", "-DADAMP_FUSED_DEBUG", "-DEMULATION_FLOAT_ONLY"),
+    ("-O2", "-g1", "-DADAMP_FUSED_DEBUG", "-DEMULATION_FLOAT_ONLY"),
+)
 COVERED = Variant("covered", ("-O0", "--coverage"), ("-O1",), ("--coverage",))
 # A namespace of its own: both extension modules live in one process, and pybind11 registers types
 # by name. The binding is large and not what takes time, hence -O0.
@@ -230,6 +236,13 @@ def driver(variant: Variant, changed: Path | None = None) -> Path:
     return link(compile_changed(sources, variant, changed, root), variant, "explore", root=root)
 
 
+def corrupted(variant: Variant) -> Path:
+    """The program that launches with corrupted counters."""
+    world = (name for name in DRIVER if not name.endswith("/driver.cpp"))
+    sources = (KERNEL, *HOST, *MACHINE, *world, "tests/emulation/corrupted.cpp")
+    return link(compile_all(sources, variant), variant, "corrupted")
+
+
 def selftest(variant: Variant) -> Path:
     """The program that tests the emulation itself."""
     # Its own kernels are instrumented as the real ones are.
@@ -242,6 +255,8 @@ def extension() -> ModuleType:
     import torch
     from torch.utils import cpp_extension
 
+    from adamp_fused._built_for import BuiltFor
+
     name = "adamp_fused_emulated"
     flags = [
         *(f"-isystem{path}" for path in cpp_extension.include_paths()),
@@ -249,7 +264,7 @@ def extension() -> ModuleType:
         f"-DTORCH_EXTENSION_NAME={name}",
         "-DADAMP_FUSED_WITH_CUDA",
         '-DADAMP_FUSED_CUDA_ARCHS="emulated"',
-        f'-DADAMP_FUSED_TORCH_VERSION="{torch.__version__}"',
+        f'-DADAMP_FUSED_BUILT_FOR="{BuiltFor(torch.__version__, None).line()}"',
     ]
     own = (*HOST, "tests/emulation/module_parts.cpp")
     objects = [

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
 #include "../../csrc/cpu/half.h"
@@ -76,6 +77,25 @@ inline void store_release(uint32_t* at, uint32_t value) {
 }
 
 inline void pause_waiting() { emulation::pause(); }
+
+#if defined(ADAMP_FUSED_DEBUG)
+constexpr bool kDebug = true;
+#else
+constexpr bool kDebug = false;
+#endif
+
+// Time passes only while all that could run look in vain, so that a wait that is right is short
+// under every schedule. The scheduler itself reports a deadlock later.
+inline uint64_t nanoseconds() { return emulation::vain_rounds(); }
+constexpr uint64_t kLongestWait = 8;
+
+template <class... Values>
+[[noreturn]] inline void fail(const char* format, Values... values) {
+  char text[400];
+  std::snprintf(text, sizeof text, format, values...);
+  text[std::strcspn(text, "\n")] = 0;
+  emulation::fail(text);
+}
 
 template <class T>
 inline T load_cross_block(const T* at) {

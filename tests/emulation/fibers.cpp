@@ -33,6 +33,7 @@ void exchange(void* value, size_t size, int mask, Site site) {
   scheduler->exchange(value, size, mask, site);
 }
 void pause() { scheduler->pause(); }
+uint64_t vain_rounds() { return scheduler->vain_rounds(); }
 void before_atomic(bool writes) { scheduler->before_atomic(writes); }
 void before_access() { scheduler->before_access(); }
 void fail(const std::string& what) { scheduler->fail(what); }

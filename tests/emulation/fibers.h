@@ -64,6 +64,8 @@ void barrier_of_first(int count, Site site);
 void exchange(void* value, size_t size, int mask, Site site);
 // Lets others run until something may have changed.
 void pause();
+// How often, in this launch, everybody who could run had looked for a change and there was none.
+uint64_t vain_rounds();
 // An atomic operation is about to be performed.
 void before_atomic(bool writes);
 // An ordinary access is about to be performed: a switch point now and then.

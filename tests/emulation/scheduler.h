@@ -140,6 +140,7 @@ class Scheduler {
   }
 
   const Launch& launch() const { return launch_; }
+  uint64_t vain_rounds() const { return vain_rounds_; }
   Context& host() { return host_; }
 
  private:
@@ -258,7 +259,9 @@ class Scheduler {
       any |= !block.paused.empty();
       while (!block.paused.empty()) block.wake(block.paused.size() - 1);
     }
-    idle_rounds_ = progress_ == progress_when_idle_ ? idle_rounds_ + 1 : 0;
+    const bool in_vain = progress_ == progress_when_idle_;
+    vain_rounds_ += in_vain;
+    idle_rounds_ = in_vain ? idle_rounds_ + 1 : 0;
     progress_when_idle_ = progress_;
     if (any && idle_rounds_ < kMostIdleRounds) return;
     std::string all = "deadlock";
@@ -282,6 +285,7 @@ class Scheduler {
   int started_ = 0, left_ = 0;       // blocks
   uint64_t progress_ = 0, progress_when_idle_ = 0;
   int idle_rounds_ = 0;
+  uint64_t vain_rounds_ = 0;
   Context host_;
   Fiber* current_ = nullptr;
   std::string fault_;

@@ -15,8 +15,8 @@ MUTATIONS = (
     Mutation(
         "finishes before the decision",
         KERNEL,
-        "while (load_relaxed(&decision().decided) == kUndecided) pause_waiting();",
-        "",
+        "wait_until_decided(); const uint32_t decided",
+        "const uint32_t decided",
     ),
     Mutation(
         "a lane's last row decides what is pending",

@@ -62,11 +62,14 @@ MUTATIONS = (
     Mutation(
         "plain update that cannot be undone",
         EARLY,
-        "if (last == View::kNone && can_undo(plain_update(h)))",
+        "if (last == View::kNone && can_undo(plain_update(h), h))",
         "if (last == View::kNone)",
     ),
     Mutation(
-        "projected update that cannot be undone", EARLY, "(passes && can_undo(channel))", "passes"
+        "projected update that cannot be undone",
+        EARLY,
+        "(passes && can_undo(channel, h))",
+        "passes",
     ),
     Mutation("missing undo", LOOPS, "if (update.undo) {", "if (false) {"),
     Mutation(

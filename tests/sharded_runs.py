@@ -1,0 +1,97 @@
+"""What two processes see of optimizers under FSDP1, DDP and ZeRO; started by test_flattened."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.nn.parallel import DistributedDataParallel
+
+from adamp_fused import FusedAdamP, FusedSGDP
+
+CLASSES = {"AdamP": FusedAdamP, "SGDP": FusedSGDP}
+OPTIONS = {"lr": 0.05, "weight_decay": 0.1}
+STEPS = 3
+
+
+def net() -> nn.Module:
+    """The same small network in every process; its last unit has vectors alone."""
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 2), nn.LayerNorm(2))
+
+
+def sharded(strategy: ShardingStrategy) -> nn.Module:
+    """The network under FSDP1, with the last norm as a unit of its own."""
+    model = net()
+    options = {"use_orig_params": True, "device_id": torch.device("cpu")}
+    model[3] = FullyShardedDataParallel(model[3], sharding_strategy=strategy, **options)
+    return FullyShardedDataParallel(model, sharding_strategy=strategy, **options)
+
+
+def train(model: nn.Module, optimizer: Any) -> list[list[float]]:
+    """A few steps on the same data in every process; give the weights."""
+    for number in range(STEPS):
+        optimizer.zero_grad()
+        rows = torch.arange(24.0).reshape(4, 6).sin() + number
+        (model(rows) * torch.tensor([1.0, -2.0])).square().sum().backward()
+        optimizer.step()
+    return [p.detach().flatten().tolist() for p in model.parameters()]
+
+
+def message(call: Callable[[], Any]) -> str:
+    """What an error says, or nothing."""
+    try:
+        call()
+    except (TypeError, ValueError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def made_before(cls: Any) -> str:
+    """An optimizer of the parameters of a model that is sharded afterwards."""
+    model = net()
+    optimizer = cls(model.parameters(), **OPTIONS)
+    wrapped = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+    return message(lambda: train(wrapped, optimizer))
+
+
+def run(rank: int, folder: str) -> None:
+    """Everything, in one process of two; the results go to a file."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    results: dict[str, Any] = {}
+    strategies = ShardingStrategy
+    for name, cls in CLASSES.items():
+        for strategy in (strategies.FULL_SHARD, strategies.SHARD_GRAD_OP):
+            model = sharded(strategy)
+            for which in ("all", "vectors"):
+                named = [(n, p) for n, p in model.named_parameters()]
+                params = [p for n, p in named if which == "all" or "bias" in n]
+                key = f"{name} {strategy.name} {which}"
+                results[key] = message(lambda p=params: cls(p, **OPTIONS))  # noqa: B023
+        results[f"{name} made before"] = made_before(cls)
+        for backend in ("cpu", "reference"):
+            options = OPTIONS | {"backend": backend}
+            whole = sharded(strategies.NO_SHARD)
+            vectors = [p for p in whole.parameters() if p.dim() == 1]
+            cls(vectors, **options)  # alone they look like pieces
+            results[f"{name} {backend} NO_SHARD"] = train(whole, cls(whole.parameters(), **options))
+            for how, wrap in {"alone": nn.Sequential, "DDP": DistributedDataParallel}.items():
+                model = wrap(net())
+                optimizer = cls(model.parameters(), **options)
+                results[f"{name} {backend} {how}"] = train(model, optimizer)
+            for views in (False, True):
+                model = DistributedDataParallel(net())
+                zero = ZeroRedundancyOptimizer(
+                    model.parameters(), cls, parameters_as_bucket_view=views, **options
+                )
+                key = f"{name} {backend} ZeRO {views}"
+                results[key] = train(model, zero)
+                dist.barrier()
+    Path(folder, f"{rank}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()

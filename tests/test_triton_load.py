@@ -1,0 +1,38 @@
+"""What Triton compiles and loads, and when: all of it before the first launch, and each once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adamp_fused import _native
+
+
+def run(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What the program prints, without the interpreter."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if _native.extension is None:
+        pytest.skip(_native.not_built())
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TRITON_")}
+    environment |= {"TRITON_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = Path(__file__).with_name("triton_load.py")
+    done = subprocess.run(
+        [sys.executable, program, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_loaded_when_planned(tmp_path: Path) -> None:
+    """A launch finds what the plan has compiled and loaded, and loads nothing."""
+    found = run(tmp_path)
+    assert found["events"] == ["load", "load", "planned", *["launch"] * 4]
+    assert found["steps"] == [2, 2]
+    # Out of Triton's cache, where a plan before has left it.
+    found = run(tmp_path, "fails")
+    assert found["events"] == ["load", "load", "out of resource"]
+    assert found["steps"] == [0, 0]
