@@ -172,3 +172,21 @@ def test_same_bits(backend: Target, kind: Kind, threads: Any) -> None:
                 assert torch.equal(pair.p, p)
                 for key, value in first.state[pair.p].items():
                     assert torch.equal(value, optimizer.state[p][key])
+
+
+@pytest.mark.parametrize("projection", ["auto", "channel"])
+def test_infinite_weights(backend: Target, kind: Kind, projection: str) -> None:
+    """An infinite weight stays one; rows without have the bits that they have without it."""
+    for shape in THIN[1:9]:
+        for outcome in (CHANNEL, NONE):
+            clean = weights(shape, device=backend.device)
+            spoilt = Parameter(clean.detach().clone())
+            grad = scripted(clean.detach().double().cpu(), outcome, generator(1)).to(clean)
+            spoilt.data[5, 0], grad[5] = torch.inf, 0
+            for p in (clean, spoilt):
+                p.grad = grad.clone()
+                kind.make([p], backend, **DECAY, projection=projection).step()
+            assert spoilt[5, 0] == torch.inf and spoilt.isinf().sum() == 1
+            if projection == "channel" or outcome == NONE:
+                others = torch.arange(len(clean), device=clean.device) != 5
+                assert torch.equal(spoilt[others], clean[others])
