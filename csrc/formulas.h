@@ -107,8 +107,12 @@ ADAMP_FN T radial_part(T p, S radial) {
 // would make NaN, as inf - inf or 0*inf. In that order alone 1 - decay would round a small decay
 // away, and the projection with it.
 template <class T, class S>
+ADAMP_FN T apply_finite_update(T p, T u, S shrink, S step_size) {
+  return p - (shrink * p + step_size * u);
+}
+template <class T, class S>
 ADAMP_FN T apply_update(T p, T u, RowUpdate<S> row, const Scalars<S>& h) {
-  const T p_new = p - (row.shrink * p + h.step_size * u);
+  const T p_new = apply_finite_update(p, u, row.shrink, h.step_size);
   if (__builtin_expect(Finite<T>::all(p_new), 1)) return p_new;
   const S decay = row.radial != 0 ? h.decay_projected : row.shrink;
   const T in_order = (S(1) - decay) * p - h.step_size * (u - radial_part(p, row.radial));

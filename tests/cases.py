@@ -66,6 +66,23 @@ SHAPES = (
     Shape("longer_than_blocks", (3, 70_001), "rows that span several blocks and start unaligned"),
 )
 
+# Rows of a few elements: the CPU kernel tests and projects many of them at a time, in tensors of
+# several items under a prediction.
+THIN = (
+    Shape("thin_1", (20_011, 1), "each row is one lane; only a zero gradient passes"),
+    Shape("thin_2", (10_007, 2), "sums of pairs"),
+    Shape("thin_3", (6_007, 3), "an odd row: a sum of two and one more"),
+    Shape("thin_4", (5_003, 4), "sums of pairs of pairs"),
+    Shape("thin_7", (3_001, 7), "one more at each doubling"),
+    Shape("thin_8", (2_503, 8), "the longest rows that wait under a channel prediction"),
+    Shape("thin_9", (2_003, 9), "the shortest that do not: a 3x3 depthwise convolution"),
+    Shape("thin_16", (1_201, 16), "the longest thin rows"),
+    Shape("thin_17", (1_103, 17), "the shortest rows that are not thin"),
+    Shape("small_thin_1", (70, 1), "one item of rows of one element"),
+    Shape("small_thin_3", (1000, 3), "one item: a depthwise convolution of three taps"),
+    Shape("small_thin_16", (5, 16), "fewer rows than are taken at once"),
+)
+
 # One of each kind, for tests that vary something other than the shape.
 FEW = ("bias", "single_row", "column", "odd", "short_rows", "conv", "several_blocks", "above_tile")
 SMALL = ("bias", "column", "odd", "two_by_two", "depthwise")

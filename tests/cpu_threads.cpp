@@ -31,7 +31,8 @@ std::vector<Shape> shapes() {
                             {2, 70000, Projection::kAuto},   {64, 1030, Projection::kLayer},
                             {90, 600, Projection::kChannel}, {1, 50000, Projection::kOff},
                             {3000, 9, Projection::kAuto},    {150, 300, Projection::kLayer},
-                            {64, 1030, Projection::kAuto}};
+                            {64, 1030, Projection::kAuto},   {20000, 1, Projection::kAuto},
+                            {9000, 3, Projection::kAuto},    {9000, 3, Projection::kChannel}};
   for (int i = 0; i < 100; ++i) all.push_back({16, 16, Projection::kAuto});
   return all;
 }

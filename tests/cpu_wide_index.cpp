@@ -141,6 +141,17 @@ void check_all() {
        true, View::kChannel, Applied::kOnce);
   step("rows, no guess", kElements / 8192, 8192 + 1, kF32, Projection::kAuto, View::kLayer, false,
        View::kNone, Applied::kOnce);
+  // Nothing is kept of so many rows: a byte for each would be more than this program may have.
+  step("thin rows, guess right", kElements / 3 + 1, 3, kF32, Projection::kAuto, View::kNone, false,
+       View::kNone, Applied::kNever);
+  step("thin rows, guess wrong", kElements / 3 + 1, 3, kF32, Projection::kAuto, View::kNone, true,
+       View::kChannel, Applied::kOnce);
+  step("thin rows held", kElements + 1, 1, DType::kBFloat16, Projection::kAuto, View::kChannel,
+       false, View::kNone, Applied::kOnce);
+  step("thin rows, fixed outcome", kElements / 16 + 1, 16, kF32, Projection::kChannel, View::kNone,
+       true, View::kChannel, Applied::kOnce);
+  step("short rows by layer", kElements / 32 + 1, 32, kF32, Projection::kLayer, View::kNone, true,
+       View::kLayer, Applied::kOnce);
 }
 
 }  // namespace
@@ -156,6 +167,9 @@ RowLoops row_loops(Method, DType) {
   loops.apply_kept = [](const Behind& behind, const ScalarPair&) { note_behind(behind); };
   loops.apply = [](const Block& block, const ScalarPair&, RowUpdate<double>,
                    const RowUpdate<double>*) { note(applied, block); };
+  loops.thin_rows_pass = [](const Block&, double, double) { return sums_of_rows.pg == 0; };
+  loops.project_thin_rows = [](const Block& block, const ScalarPair&, const void*,
+                               const RowUpdate<double>*) { note(applied, block); };
   return loops;
 }
 

@@ -55,7 +55,7 @@ def test_values(asked: str) -> None:
     """Values of the lower instruction sets; the other tests use the highest that there is."""
     if level(asked) != asked:
         pytest.skip(f"this processor has no {asked}")
-    names = ("values", "rounding", "layouts", "nan", "speculation")
+    names = ("values", "thin_rows", "rounding", "layouts", "nan", "speculation")
     files = [str(TESTS / f"test_{name}.py") for name in names]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-k", "cpu and not emulated", *files],

@@ -2,9 +2,9 @@
 
 import torch
 
-from cases import DECAY, shapes
+from cases import DECAY, THIN, shapes
 from conftest import Kind
-from gradients import generator, scripted
+from gradients import generator, noise, reachable, scripted
 from oracle import CHANNEL, LAYER, NONE
 from parity import weights
 from targets import Target
@@ -20,14 +20,17 @@ def test_taking_back_costs_few_ulps(backend: Target, kind: Kind) -> None:
     Units in the last place of the largest of old weight, new weight and update: what is taken back
     may have been many times the weight.
     """
-    names = ("odd",) if backend.slow else ("several_blocks", "longer_than_blocks")
-    for shape in shapes(*names):
+    large = (*shapes("several_blocks", "longer_than_blocks"), *THIN)
+    for shape in shapes("odd") if backend.slow else large:
         hasty, patient = (weights(shape, device=backend.device) for _ in range(2))
+        if shape in THIN:
+            # No row much smaller than its update, whose direction the last place decides.
+            hasty.data.copy_(noise(hasty.shape, generator(shape.seed)))
         optimizers = [kind.make([p], backend, **DECAY) for p in (hasty, patient)]
         state, other = (
             optimizer.state[p] for optimizer, p in zip(optimizers, (hasty, patient), strict=True)
         )
-        rng = generator(3)
+        rng, reached = generator(3), reachable(shape.shape)
         for number, outcome in enumerate(FLIPS):
             before = hasty.detach().double().cpu()
             patient.data.copy_(hasty.data)
@@ -40,7 +43,7 @@ def test_taking_back_costs_few_ulps(backend: Target, kind: Kind) -> None:
             patient.grad = hasty.grad.clone()
             for optimizer in optimizers:
                 optimizer.step()
-            assert state["view"].item() == outcome
+            assert state["view"].item() == (outcome if outcome in reached else NONE)
             new, want = (p.detach().double().cpu() for p in (hasty, patient))
             size = torch.stack((before, want, before - want)).abs().amax(0).float()
             ulp = torch.nextafter(size, torch.tensor(torch.inf)).double() - size.double()

@@ -5,14 +5,27 @@
 
 namespace adamp {
 
+// The square of the test's limit, each norm clamped at eps.
+ADAMP_FN double squared_limit(const RowSums<double>& s, double bound, double eps) {
+  const double least = eps * eps;
+  const double pp = s.pp > least ? s.pp : least, gg = s.gg > least ? s.gg : least;
+  return bound * bound * pp * gg;
+}
+
+// Beyond, the square may be off by more than a thousandth.
+ADAMP_FN bool is_precise(double limit) { return (limit > 1e-300) & (limit < 1e300); }
+
+// Whether a row passes by more than the squares' rounding. Without branches: see thin_rows.h.
+ADAMP_FN bool surely_below(const RowSums<double>& s, double bound, double eps) {
+  const double limit = squared_limit(s, bound, eps);
+  return is_precise(limit) & (s.pg * s.pg < 0.999 * limit);
+}
+
 // cosine_below(), to the bit: told by the squares where these differ by more than their rounding.
-// A norm below eps only raises the limit, so that what is below the limit without eps passes.
-inline bool cosine_below_by_squares(const RowSums<double>& s, double bound, double eps) {
-  const double squared = s.pg * s.pg, limit = bound * bound * s.pp * s.gg;
-  if (limit > 1e-300 && limit < 1e300) {  // else it may be off by more than a thousandth
-    if (squared < 0.999 * limit) return true;
-    if (squared > 1.001 * limit && s.pp > eps * eps && s.gg > eps * eps) return false;
-  }
+ADAMP_FN bool cosine_below_by_squares(const RowSums<double>& s, double bound, double eps) {
+  if (surely_below(s, bound, eps)) return true;
+  const double limit = squared_limit(s, bound, eps);
+  if (is_precise(limit) && s.pg * s.pg > 1.001 * limit) return false;
   return cosine_below(s, bound, eps);
 }
 

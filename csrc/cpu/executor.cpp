@@ -37,20 +37,13 @@ class CpuExecutor : public Executor {
   CpuExecutor(Method method, const std::vector<TensorInfo>& infos, Team team)
       : arrived_(infos.size()), team_(std::move(team)) {
     std::vector<TensorItems> items_of(infos.size());
-    std::vector<int64_t> first_record(infos.size());
-    int64_t n_records = 0;
     // Small items last: what is left for threads that help is little.
     for (const int32_t t : largest_first(infos)) {
       items_of[t] = append_items(items_, infos[t], t, item_size_of(infos[t]), kSmallItem);
-      first_record[t] = n_records;
-      // A tensor of one item leaves no records.
-      if (items_of[t].count > 1) n_records += infos[t].rows;
     }
     slots_.resize(items_.size());
-    records_.resize(n_records);
     for (size_t t = 0; t < infos.size(); ++t) {
-      tensors_.emplace_back(method, infos[t], items_of[t], slots_.data() + items_of[t].first,
-                            records_.data() + first_record[t]);
+      tensors_.emplace_back(method, infos[t], items_of[t], slots_.data() + items_of[t].first);
     }
     for (const Item& item : items_) scratch_size_.enlarge(tensors_[item.tensor].scratch_size(item));
     batch_items();
@@ -215,7 +208,6 @@ class CpuExecutor : public Executor {
   Scratch::Size scratch_size_;    // of each thread
   std::vector<Scratch> scratch_;  // of each thread
   std::vector<TensorWork::Slot> slots_;
-  std::vector<TensorWork::RowRecord> records_;
   std::vector<ScalarPair> scalars_;
   std::vector<double> kept_;  // as bytes; empty until a tensor needs it
   Team team_;

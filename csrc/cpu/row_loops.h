@@ -26,6 +26,10 @@ struct ScalarPair {
   Scalars<double> in_double;
 };
 
+// Rows of at most as many elements are thin. Their sums are not kept: they are computed again where
+// they are needed, many rows at a time.
+constexpr int64_t kThinCols = 16;
+
 enum class Accumulate { kSums, kUpdate, kSumsAndUpdate };
 
 // A block whose moments have moved and whose sums are known: what its rows still have to get.
@@ -56,6 +60,12 @@ struct RowLoops {
   // back first.
   void (*apply)(const Block&, const ScalarPair&, RowUpdate<double> next,
                 const RowUpdate<double>* previous);
+  // Whether every row of a block of thin rows passes the cosine test. Before they are updated.
+  bool (*thin_rows_pass)(const Block&, double bound, double eps);
+  // Updates thin rows channel-wise. `kept` as above, or null: u is computed again. `previous` as
+  // above, of all rows; needs `kept` to be null.
+  void (*project_thin_rows)(const Block&, const ScalarPair&, const void* kept,
+                            const RowUpdate<double>* previous);
 };
 
 // The loops for this processor. ADAMP_FUSED_CPU_CAPABILITY=baseline|avx2|avx512 asks for less.

@@ -2,7 +2,10 @@
 //
 // Everything but that function is in an unnamed namespace: each instruction set has its own copy.
 
+#include <type_traits>
+
 #include "row_loops.h"
+#include "thin_rows.h"
 #include "vec.h"
 
 namespace adamp {
@@ -289,9 +292,10 @@ struct Loops {
     update_rows(behind, 0, of_type(pair, S()));
   }
 
+  // The weight before its update, and u again. kBuffer: where the buffer may have been projected.
   template <bool kUndo, bool kBuffer, bool kTail>
-  static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count,
-                                   const Scalars<S>& h, RowUpdate<S> next, RowUpdate<S> previous) {
+  static ADAMP_FN LaterInputs recompute(const Pointers& at, int64_t i, int64_t count,
+                                        const Scalars<S>& h, RowUpdate<S> previous) {
     if constexpr (!kTail) {
       __builtin_prefetch(at.p + i + kNear, 1);
       __builtin_prefetch(at.m + i + kNear, 0);
@@ -308,8 +312,15 @@ struct Loops {
       // A projected buffer is what was stored; `previous` then names the decay alone (see apply).
       if constexpr (kBuffer) u += radial_part(p, previous.radial);
     }
-    if constexpr (kBuffer) put<kTail>(at.m + i, u - radial_part(p, next.radial), count);
-    put<kTail>(at.p + i, apply_update(p, u, next, h), count);
+    return {p, u};
+  }
+
+  template <bool kUndo, bool kBuffer, bool kTail>
+  static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count,
+                                   const Scalars<S>& h, RowUpdate<S> next, RowUpdate<S> previous) {
+    const LaterInputs in = recompute<kUndo, kBuffer, kTail>(at, i, count, h, previous);
+    if constexpr (kBuffer) put<kTail>(at.m + i, in.u - radial_part(in.p, next.radial), count);
+    put<kTail>(at.p + i, apply_update(in.p, in.u, next, h), count);
   }
 
   template <bool kUndo, bool kBuffer>
@@ -340,7 +351,78 @@ struct Loops {
     return previous == nullptr ? apply_run<false, false>(block, h, to, from)
                                : apply_run<true, false>(block, h, to, from);
   }
+
+  // Calls body(tail, i, count) for each vector of a run, and for the rest with tail true.
+  template <class Body>
+  static ADAMP_FN void by_lanes(int64_t numel, Body body) {
+    int64_t i = 0;
+    for (; i + kLanes <= numel; i += kLanes) body(std::false_type(), i, kLanes);
+    if (i < numel) body(std::true_type(), i, numel - i);
+  }
+
+  static void project_thin_rows(const Block& block, const ScalarPair& pair, const void* kept,
+                                const RowUpdate<double>* previous) {
+    const Scalars<S> h = of_type(pair, S());
+    const RowUpdate<S> from = previous == nullptr ? RowUpdate<S>() : narrowed(*previous);
+    const Pointers at = pointers(block);
+    const Later later = {at.p, at.m, static_cast<const S*>(kept)};
+    const bool projects_buffer = kMayProjectBuffer && h.project_buffer;
+    alignas(64) S p[kChunkElements], u[kChunkElements];
+    for (int64_t row = 0, rows; row < block.rows; row += rows) {
+      rows = chunk_rows(block.cols, block.rows - row);
+      const int64_t first = row * block.cols, numel = rows * block.cols;
+      by_lanes(numel, [&](auto tail, int64_t i, int64_t count) {
+        constexpr bool kTail = decltype(tail)::value;
+        const LaterInputs in = kept != nullptr ? read<kTail>(later, first + i, count)
+                               : previous == nullptr
+                                   ? recompute<false, false, kTail>(at, first + i, count, h, from)
+                                   : recompute<true, false, kTail>(at, first + i, count, h, from);
+        store(p + i, in.p);
+        store(u + i, in.u);
+      });
+      if (projects_buffer) {
+        project_rows<true>(p, u, rows, block.cols, pair.in_double, h);
+      } else {
+        project_rows<false>(p, u, rows, block.cols, pair.in_double, h);
+      }
+      by_lanes(numel, [&](auto tail, int64_t i, int64_t count) {
+        constexpr bool kTail = decltype(tail)::value;
+        put<kTail>(at.p + first + i, load(p + i), count);
+        if (projects_buffer) put<kTail>(at.m + first + i, load(u + i), count);
+      });
+    }
+  }
 };
+
+// A run in the type of the arithmetic: itself, or widened in `room`.
+template <class Storage, class S>
+ADAMP_FN const S* in_arithmetic(const Storage* from, int64_t numel, S* room) {
+  if constexpr (sizeof(Storage) == sizeof(S)) {
+    return from;
+  } else {
+    int64_t i = 0;
+    for (; i + kFloatLanes <= numel; i += kFloatLanes) store(room + i, load(from + i));
+    if (i < numel) store(room + i, load_tail(from + i, numel - i));
+    return room;
+  }
+}
+
+template <class Storage>
+bool thin_rows_pass(const Block& block, double bound, double eps) {
+  using S = typename Arithmetic<Storage>::Scalar;
+  alignas(64) S wide_p[kChunkElements], wide_g[kChunkElements];
+  for (int64_t row = 0, rows; row < block.rows; row += rows) {
+    // The first by itself: mostly it fails.
+    rows = row == 0 ? 1 : chunk_rows(block.cols, block.rows - row);
+    const int64_t first = row * block.cols, numel = rows * block.cols;
+    const S* const p =
+        in_arithmetic(static_cast<const Storage*>(block.param) + first, numel, wide_p);
+    const S* const g =
+        in_arithmetic(static_cast<const Storage*>(block.grad) + first, numel, wide_g);
+    if (!rows_pass(p, g, rows, block.cols, bound, eps)) return false;
+  }
+  return true;
+}
 
 template <Method kMethod, class Storage>
 struct ByNesterov {
@@ -362,12 +444,18 @@ struct ByNesterov {
     const auto loop = pair.in_float.nesterov ? With::apply : Without::apply;
     loop(block, pair, next, previous);
   }
+  static void project_thin_rows(const Block& block, const ScalarPair& pair, const void* kept,
+                                const RowUpdate<double>* previous) {
+    const auto loop = pair.in_float.nesterov ? With::project_thin_rows : Without::project_thin_rows;
+    loop(block, pair, kept, previous);
+  }
 };
 
 template <Method kMethod, class Storage>
 RowLoops loops_of_type() {
   using Either = ByNesterov<kMethod, Storage>;
-  return {Either::accumulate, Either::apply_kept, Either::apply};
+  return {Either::accumulate, Either::apply_kept, Either::apply, thin_rows_pass<Storage>,
+          Either::project_thin_rows};
 }
 
 template <Method kMethod>

@@ -18,6 +18,17 @@ int64_t rows_of_block(int64_t elements, int64_t cols) {
   return std::clamp<int64_t>(elements / cols, 1, kBlockRows);
 }
 
+// Rows of at most as many elements are not updated by themselves under a channel prediction: a row
+// costs more than its elements' second way through memory.
+constexpr int64_t kHeldCols = 8;
+
+// All rows alike.
+Block as_run(Block block) {
+  block.cols = block.numel();
+  block.rows = 1;
+  return block;
+}
+
 // In the type of the arithmetic.
 int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 
@@ -27,14 +38,12 @@ int64_t item_size_of(const TensorInfo& info) {
   return std::clamp(info.rows * info.cols / kItemsOfLargeTensor, kSmallItem, kLargeItem);
 }
 
-TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots,
-                       RowRecord* records)
+TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots)
     : method_(method),
       info_(info),
       items_(items),
       loops_(row_loops(method, info.dtype)),
       slots_(slots),
-      records_(records),
       rows_are_split_(items.count > info.rows) {}
 
 void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
@@ -43,12 +52,23 @@ void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
   kept_ = nullptr;
   if (grad == nullptr || info_.projection == Projection::kOff) return;
   const View last = info_.view == nullptr ? View::kNone : static_cast<View>(*info_.view);
-  early_ = foresee(info_.projection, info_.dtype, one_item(), rows_are_split_, last, options());
+  early_ = foresee(info_.projection, info_.dtype, one_item(),
+                   rows_are_split_ || info_.cols <= kHeldCols, last, options());
   bound_ = cosine_bound(static_cast<double>(info_.cols), options());
+  by_rows_ = takes_row_sums();
+  if (by_rows_ && !one_item()) records_.resize(info_.rows);
 }
 
-Block TensorWork::block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t cols) const {
-  const int64_t offset = (row * info_.cols + col_begin) * size_of(info_.dtype);
+// Whether each row's own sums are taken. Not for a layer-wise projection; nor for thin rows, which
+// are tested and projected many at a time, unless each is to be updated by itself.
+bool TensorWork::takes_row_sums() const {
+  if (thin()) return early_ == Early::kChannelRows && !projects_in_place();
+  return info_.projection != Projection::kLayer;
+}
+
+// Rows of `cols` elements, whatever the tensor's are, from element `first` of the tensor.
+Block TensorWork::block_at(int64_t first, int64_t rows, int64_t cols) const {
+  const int64_t offset = first * size_of(info_.dtype);
   const auto at = [offset](void* base) {
     return base == nullptr ? nullptr : static_cast<void*>(static_cast<char*>(base) + offset);
   };
@@ -58,6 +78,10 @@ Block TensorWork::block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t
           at(info_.moment2),
           rows,
           cols};
+}
+
+Block TensorWork::block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t cols) const {
+  return block_at(row * info_.cols + col_begin, rows, cols);
 }
 
 Block TensorWork::block_of(const Item& item) const {
@@ -82,6 +106,7 @@ bool TensorWork::row_passes(const RowSums<double>& sums) const {
 
 Scratch::Size TensorWork::scratch_size(const Item& item) const {
   if (info_.projection == Projection::kOff) return {};
+  if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 1, 1};
   const int64_t rows = item.row_end - item.row_begin, cols = item.col_end - item.col_begin;
   if (one_item()) return {rows * cols * size_of_u(info_.dtype), rows, rows};
   const int64_t at_once = rows_of_block(kBlockElements, cols);
@@ -91,10 +116,17 @@ Scratch::Size TensorWork::scratch_size(const Item& item) const {
 
 void TensorWork::accumulate(const Item& item, Scratch& scratch) {
   if (info_.projection == Projection::kOff) {
-    loops_.accumulate(block_of(item), *scalars_, Accumulate::kUpdate, plain_update(options()),
-                      nullptr, nullptr, nullptr);
+    loops_.accumulate(as_run(block_of(item)), *scalars_, Accumulate::kUpdate,
+                      plain_update(options()), nullptr, nullptr, nullptr);
+    return;
+  }
+  if (projects_in_place()) {
+    accumulate_runs(item, scratch.kept.data());
   } else if (one_item()) {
     step_whole(item, scratch);
+  } else if (!by_rows_) {
+    slots_[item.slot - items_.first] =
+        accumulate_runs(item, kept_of(item.row_begin, item.col_begin));
   } else {
     accumulate_blocks(item, scratch);
   }
@@ -103,17 +135,52 @@ void TensorWork::accumulate(const Item& item, Scratch& scratch) {
 // A tensor of one item is decided while it is in cache: nothing has to be foreseen.
 void TensorWork::step_whole(const Item& item, Scratch& scratch) {
   const Block block = block_of(item);
-  loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
-                    scratch.kept.data(), nullptr);
+  void* const kept = scratch.kept.data();
   int64_t failed_rows = 0;
   total_ = {};
-  for (int64_t row = 0; row < block.rows; ++row) {
-    const RowSums<double>& sums = scratch.sums[row];
-    add_to(total_, sums);
-    if (failed_rows == 0) failed_rows += !row_passes(sums);
+  if (by_rows_) {
+    loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
+                      kept, nullptr);
+    for (int64_t row = 0; row < block.rows; ++row) {
+      const RowSums<double>& sums = scratch.sums[row];
+      add_to(total_, sums);
+      if (failed_rows == 0) failed_rows += !row_passes(sums);
+    }
+  } else {
+    const Slot slot = accumulate_runs(item, kept);
+    total_ = slot.sums;
+    failed_rows = slot.failed_rows;
   }
   choose(failed_rows);
-  apply_kept(block, scratch.sums.data(), scratch.kept.data(), scratch);
+  apply_kept(block, scratch.sums.data(), kept, scratch);
+}
+
+// Sweeps whole blocks as one row: rows that are thin, or that a layer-wise projection does not ask
+// for. `kept`: room for the u of the item, or null.
+TensorWork::Slot TensorWork::accumulate_runs(const Item& item, void* kept) const {
+  const RowUpdate<double> plain = plain_update(options());
+  const Accumulate what =
+      early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
+  const int64_t first = item.row_begin * info_.cols + item.col_begin;
+  const int64_t numel = block_of(item).numel();
+  const int64_t cols = thin() ? info_.cols : 1, elements = kBlockElements / cols * cols;
+  Slot slot = {};
+  for (int64_t done = 0; done < numel; done += elements) {
+    const Block block = block_at(first + done, std::min(elements, numel - done) / cols, cols);
+    // Where one row has failed nobody asks for the others.
+    if (info_.projection == Projection::kAuto && slot.failed_rows == 0) {
+      slot.failed_rows += !loops_.thin_rows_pass(block, bound_, options().eps);
+    }
+    RowSums<double> sums;
+    loops_.accumulate(as_run(block), *scalars_, what, plain, &sums, kept, nullptr);
+    add_to(slot.sums, sums);
+    if (projects_in_place()) {
+      loops_.project_thin_rows(block, *scalars_, kept, nullptr);
+    } else if (kept != nullptr) {
+      kept = static_cast<char*>(kept) + elements * size_of_u(info_.dtype);
+    }
+  }
+  return slot;
 }
 
 // Applies what was decided to a block that has not been updated, and whose u are kept. `sums`: of
@@ -121,14 +188,15 @@ void TensorWork::step_whole(const Item& item, Scratch& scratch) {
 template <class Sums>
 void TensorWork::apply_kept(Block block, const Sums* sums, const void* kept, Scratch& scratch) {
   const Scalars<double>& h = options();
+  if (outcome_ == View::kChannel && !by_rows_) {
+    return loops_.project_thin_rows(block, *scalars_, kept, nullptr);
+  }
   if (outcome_ == View::kChannel) {
     for (int64_t row = 0; row < block.rows; ++row) {
       scratch.rows[row] = {projected_update(sums[row].pp, sums[row].pu, h), true};
     }
   } else {
-    // All rows alike: one run.
-    block.cols = block.numel();
-    block.rows = 1;
+    block = as_run(block);
     scratch.rows[0] = {
         outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain_update(h),
         true};
@@ -163,7 +231,7 @@ void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
 
 // Tests rows whose sums are known, and says in `rows` which of them are to be updated at once.
 void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<double>* sums,
-                       Slot& slot, Behind::Row* rows) const {
+                       Slot& slot, Behind::Row* rows) {
   const bool by_channel = early_ == Early::kChannelRows;
   for (int64_t i = 0; i < block.rows; ++i) {
     add_to(slot.sums, sums[i]);
@@ -196,7 +264,7 @@ void TensorWork::choose(int64_t failed_rows) {
 }
 
 bool TensorWork::decide() {
-  if (rows_are_split_) join_split_rows();
+  if (rows_are_split_ && by_rows_) join_split_rows();
   total_ = {};
   int64_t failed_rows = 0, pending_rows = 0;
   for (int64_t i = 0; i < items_.count; ++i) {
@@ -223,12 +291,17 @@ void TensorWork::join_split_rows() {
 }
 
 void TensorWork::finish(const Item& item, Scratch& scratch) {
+  const RowUpdate<double> plain = plain_update(options());
+  if (!by_rows_ && outcome_ == View::kChannel) {
+    return loops_.project_thin_rows(block_of(item), *scalars_,
+                                    kept_of(item.row_begin, item.col_begin),
+                                    early_ == Early::kAllRows ? &plain : nullptr);
+  }
   if (kept_ != nullptr) {
-    return apply_kept(block_of(item), records_ + item.row_begin,
+    return apply_kept(block_of(item), by_rows_ ? records_.data() + item.row_begin : nullptr,
                       kept_of(item.row_begin, item.col_begin), scratch);
   }
   const Scalars<double>& h = options();
-  const RowUpdate<double> plain = plain_update(h);
   const RowUpdate<double> shared =
       outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain;
   if (outcome_ != View::kChannel && early_ != Early::kChannelRows) {

@@ -58,14 +58,7 @@ class TensorWork {
     RowSums<double> sums;
     int64_t failed_rows, pending_rows;
   };
-  // Left by each row, for finishing.
-  struct RowRecord {
-    double pp, pu;
-    bool updated;
-  };
-
-  TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots,
-             RowRecord* records);
+  TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots);
 
   // Says what the running step is given; `grad` null: the tensor is left alone.
   void begin(const void* grad, const ScalarPair& scalars);
@@ -78,7 +71,9 @@ class TensorWork {
   bool stepped() const { return grad_ != nullptr; }
   // Whether items are left to finish once the tensor is decided, whatever is decided.
   bool surely_unfinished() const { return stepped() && needs_decision() && early_ == Early::kNone; }
-  bool needs_decision() const { return info_.projection != Projection::kOff && !one_item(); }
+  bool needs_decision() const {
+    return info_.projection != Projection::kOff && !one_item() && !projects_in_place();
+  }
   const TensorItems& items() const { return items_; }
 
   // What both functions on an item need at most.
@@ -91,16 +86,28 @@ class TensorWork {
   void finish(const Item& item, Scratch& scratch);
 
  private:
+  // Left by each row of a tensor of several items, for the fix-up pass.
+  struct RowRecord {
+    double pp, pu;
+    bool updated;
+  };
+
   bool one_item() const { return items_.count == 1; }
+  bool thin() const { return info_.cols <= kThinCols; }
+  // Thin rows whose outcome is fixed: each block is projected while it is in the first cache.
+  bool projects_in_place() const { return thin() && info_.projection == Projection::kChannel; }
+  bool takes_row_sums() const;
   const Scalars<double>& options() const { return scalars_->in_double; }
+  Block block_at(int64_t first, int64_t rows, int64_t cols) const;
   Block block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t cols) const;
   Block block_of(const Item& item) const;
   void* kept_of(int64_t row, int64_t col) const;
   bool row_passes(const RowSums<double>& sums) const;
   void step_whole(const Item& item, Scratch& scratch);
   void accumulate_blocks(const Item& item, Scratch& scratch);
+  Slot accumulate_runs(const Item& item, void* kept) const;
   void judge(const Block& block, int64_t first_row, const RowSums<double>* sums, Slot& slot,
-             Behind::Row* rows) const;
+             Behind::Row* rows);
   void join_split_rows();
   template <class Sums>
   void apply_kept(Block block, const Sums* sums, const void* kept, Scratch& scratch);
@@ -110,8 +117,7 @@ class TensorWork {
   const TensorInfo info_;
   const TensorItems items_;
   const RowLoops loops_;
-  Slot* const slots_;         // of its items
-  RowRecord* const records_;  // of its rows
+  Slot* const slots_;  // of its items
   const bool rows_are_split_;
 
   // Of the running step.
@@ -119,9 +125,11 @@ class TensorWork {
   const ScalarPair* scalars_ = nullptr;
   void* kept_ = nullptr;  // null: no u is kept
   double bound_ = 0;      // of the cosine of a row
+  bool by_rows_ = false;  // takes_row_sums(), and keeps them in records_
   Early early_ = Early::kNone;
   View outcome_ = View::kNone;
   RowSums<double> total_ = {};
+  std::vector<RowRecord> records_;  // of its rows; empty until they are needed
 };
 
 }  // namespace adamp
