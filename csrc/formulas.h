@@ -105,7 +105,7 @@ ADAMP_FN T radial_part(T p, S radial) {
 // Where that is not finite it is computed in the order of torch.optim and of the official package:
 // an infinite weight (a masked bias, or one that overflowed) stays infinite, which the first form
 // would make NaN, as inf - inf or 0*inf. In that order alone 1 - decay would round a small decay
-// away, and the projection with it.
+// away, and the projection with it. S may be a vector as T is: each lane of a row of its own.
 template <class T, class S>
 ADAMP_FN T apply_update(T p, T u, RowUpdate<S> row, const Scalars<S>& h) {
   const T p_new = p - (row.shrink * p + h.step_size * u);

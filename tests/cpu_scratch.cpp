@@ -46,11 +46,18 @@ void write_all(void* kept, const Block& block) {
   if (kept != nullptr) std::memset(kept, 1, block.numel() * size_of_u);
 }
 
+void read_all(const void* kept, const Block& block) {
+  volatile int64_t sum = 0;
+  if (kept == nullptr) return;
+  for (int64_t i = 0; i < block.numel() * size_of_u; ++i) {
+    sum = sum + static_cast<const char*>(kept)[i];
+  }
+}
+
 void read_all(const Behind& behind) {
   volatile int64_t active = 0;
   for (int64_t row = 0; row < behind.block.rows; ++row) active = active + behind.rows[row].active;
-  const char* const kept = static_cast<const char*>(behind.kept);
-  for (int64_t i = 0; i < behind.block.numel() * size_of_u; ++i) active = active + kept[i];
+  read_all(behind.kept, behind.block);
 }
 
 struct Shape {
@@ -117,8 +124,8 @@ int run(const Step& step, const std::vector<Shape>& shapes) {
 
 }  // namespace
 
-RowLoops row_loops(Method, DType) {
-  RowLoops loops = {};
+const RowLoops& row_loops(Method, DType) {
+  static RowLoops loops = {};
   loops.accumulate = [](const Block& block, const ScalarPair&, Accumulate, RowUpdate<double>,
                         RowSums<double>* sums, void* kept, const Behind* behind) {
     if (behind != nullptr) read_all(*behind);
@@ -127,6 +134,9 @@ RowLoops row_loops(Method, DType) {
   };
   loops.apply_kept = [](const Behind& behind, const ScalarPair&) { read_all(behind); };
   loops.apply = [](const Block&, const ScalarPair&, RowUpdate<double>, const RowUpdate<double>*) {};
+  loops.thin_rows_pass = [](const Block&, double, double) { return cosine_of_rows == 0; };
+  loops.project_thin_rows = [](const Block& block, const ScalarPair&, const void* kept,
+                               const RowUpdate<double>*) { read_all(kept, block); };
   return loops;
 }
 

@@ -143,7 +143,6 @@ class CudaExecutor : public Executor {
 
   void prepare(const StepInputs& inputs) override {
     stream_ = inputs.stream;
-    if (args_.n_tickets == 0) return;
     const int64_t size = step_values_size(n_tensors_, inputs.n_hypers);
     args_.n_hypers = static_cast<int32_t>(inputs.n_hypers);
     if (size <= kInlineCapacity) {
