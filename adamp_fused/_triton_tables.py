@@ -31,8 +31,9 @@ TILE = 2048
 #: Tiles in a span of a long row.
 TILES_PER_SPAN = 8
 #: Row lengths are rounded up to one of these for a tile: few, for each is code of its own; close
-#: together where weight matrices are, because the lanes past a row's end do nothing.
-WIDTHS = (16, 64, 256, 512, 1024, 2048)
+#: together where weight matrices are, because the lanes past a row's end do nothing. None is
+#: narrower than 16 bytes: with more rows, and a sum of each, the kernel spills.
+WIDTHS = (4, 8, 16, 64, 256, 512, 1024, 2048)
 #: One helper stands by for so many items of a tensor: few where speculation nearly always leaves
 #: nothing to do, more where every item is left to do.
 ITEMS_PER_HELPER, DEFERRED_ITEMS_PER_HELPER = 8, 2
@@ -159,7 +160,7 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
     mode = MODES[slot.group["projection"]] if param.dim() > 1 else OFF
     rows = param.shape[0] if mode != OFF else 1
     cols = numel // rows
-    width = _width(cols, tile) if mode != OFF else 1
+    width = _width(cols, 16 // itemsize, tile) if mode != OFF else 1
     spans = _ceil_div(cols, span) if width == 1 else 1
     item_rows = tile // width if width > 1 else 1
     items = spans * _ceil_div(rows, item_rows)
@@ -220,9 +221,9 @@ def numbers(group: dict[str, Any], adam: bool, lr: float, count: float) -> Numbe
     )
 
 
-def _width(cols: int, tile: int) -> int:
+def _width(cols: int, least: int, tile: int) -> int:
     """The tile width for rows of ``cols`` elements; 1 where they are longer than a tile."""
-    return next((width for width in WIDTHS if cols <= width <= tile), 1)
+    return next((width for width in WIDTHS if least <= width <= tile and cols <= width), 1)
 
 
 def _ceil_div(a: int, b: int) -> int:

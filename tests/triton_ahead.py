@@ -27,8 +27,13 @@ from bench.workloads import WORKLOADS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 #: A model of even matrices in every type; one with rows of all lengths, some of them no whole
-#: number of vectors, in one type of each size that takes the time.
-MODELS = {"vit-b16": DTYPES, "resnet18": (torch.float32, torch.bfloat16)}
+#: number of vectors, in one type of each size that takes the time; and rows of a few elements.
+MODELS = {
+    "vit-b16": DTYPES,
+    "resnet18": (torch.float32, torch.bfloat16),
+    "thin": (torch.float32, torch.bfloat16),
+}
+THIN = tuple(torch.Size((20_000, cols)) for cols in (1, 2, 3, 4, 5, 8, 9, 16))
 TABLES = {"programs": "*i32", "weights": "*i64", "step_table": "*i64", "words": "*i32"}
 #: Where weights, gradients and moments are read and written, and nothing else is.
 ACCESSES = {"load": _triton_stages.load_real, "store": _triton_stages.store_real}
@@ -38,8 +43,9 @@ PTX = {"load": "ld", "store": "st"}
 def shapes_of(model: str, dtype: torch.dtype) -> int:
     """SHAPES of the launch for a model, whose tensors take no memory here."""
     slots = []
-    for weight in WORKLOADS[model]().weights:
-        p = torch.empty(weight.shape, dtype=dtype, device="meta")
+    own = THIN if model == "thin" else [w.shape for w in WORKLOADS[model]().weights]
+    for shape in own:
+        p = torch.empty(shape, dtype=dtype, device="meta")
         state = {"exp_avg": p, "exp_avg_sq": p, "view": p}
         slots.append(Slot(p, p, state, {"projection": "auto"}, 0))
     tile, span = _triton_options.tile(dtype), _triton_options.span(dtype)

@@ -71,8 +71,10 @@ class Tables {
   DeviceTensor tensor_of(const TensorInfo& info, int32_t index) {
     DeviceTensor tensor = {};
     tensor.info = info;
+    const int64_t tile = tile_elements(info.dtype);
+    tensor.rows_are_thin = has_thin_rows(info);
     const TensorItems added =
-        append_items(items, info, index, tile_elements(info.dtype), max_rows(info.dtype));
+        append_items(items, info, index, tile, tensor.rows_are_thin ? tile : max_rows(info.dtype));
     tensor.first_item = added.first;
     tensor.item_count = added.count;
     tensor.rows_are_split = added.count > info.rows;
@@ -83,7 +85,7 @@ class Tables {
       const bool is_double = info.dtype == DType::kFloat64;
       tensor.slots =
           reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
-      tensor.records = reserve((info.rows + 1) *
+      tensor.records = reserve((1 + (tensor.rows_are_thin ? 0 : info.rows)) *
                                (is_double ? sizeof(RowRecord<double>) : sizeof(RowRecord<float>)));
     }
     return tensor;

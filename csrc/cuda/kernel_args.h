@@ -43,6 +43,12 @@ constexpr int kMostBlocksPerSM = 2;
 constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 3072 : 6144; }
 // Rows of an item: their sums are kept in shared memory too.
 constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
+// Rows of so few elements are thin: max_rows of them would leave most of an item empty. An item
+// holds as many as it has room for, and nothing is kept of a row but its elements.
+constexpr int64_t kThinCols = 16;
+constexpr bool has_thin_rows(const TensorInfo& tensor) {
+  return tensor.cols <= kThinCols && tensor.rows > max_rows(tensor.dtype);
+}
 
 // Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where
 // something is, others wait for the block that has it, and for the ticket that it drew ahead.
@@ -54,6 +60,7 @@ struct DeviceTensor {
   int64_t slots, records;  // offsets in bytes into the scratch memory
   int32_t finish_tickets;
   int32_t rows_are_split;
+  int32_t rows_are_thin;
   int32_t wide;  // p, m and v lie alike against 16-byte boundaries
 };
 
@@ -86,8 +93,7 @@ struct Slot {
   RowSums<S> sums;
 };
 
-// Left by each row, for finishing; the last one, after all rows, holds the sums of the whole
-// tensor.
+// Left for finishing: first the sums of the whole tensor, then those of each row, unless thin.
 template <class S>
 struct RowRecord {
   S pp, pu;

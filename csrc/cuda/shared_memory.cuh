@@ -55,6 +55,7 @@ struct SharedMemory {
   RowSums<S> row_sums[kRows];
   SharedUpdate<S> row_updates[kRows];
   RowSums<S> warp_sums[kWarps][kWarps];
+  uint32_t warp_failed[kWarps];
   RowSums<S> total;
   Scalars<S> scalars;
   Early early;

@@ -145,6 +145,64 @@ struct SpanWork {
       if (buffer) store<kCount, true>(span.m + i, m);
     });
   }
+
+  // Stores what the tile holds: p, and in the place of u the projected buffer.
+  static ADAMP_DEVICE void store_kept(const Span<Storage>& span, const Memory& memory) {
+    const bool buffer = projects_buffer(memory.scalars);
+    span.for_each([&](auto count, int i) {
+      constexpr int kCount = decltype(count)::value;
+      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
+      Pack<Storage, kCount> p = {}, m = {};
+#pragma unroll
+      for (int first = 0; first < kCount; first += kAtOnce) {
+        S weights[kAtOnce], us[kAtOnce];
+        memory.p.get(span, i + first, weights);
+        memory.u.get(span, i + first, us);
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          p.set(first + k, weights[k]);
+          m.set(first + k, us[k]);
+        }
+      }
+      store<kCount, true>(span.p + i, p);
+      if (buffer) store<kCount, true>(span.m + i, m);
+    });
+  }
+
+  // Brings p and u of a span back to the tile. The moments are put there first, u in their place
+  // one at a time: several at once would take too many registers.
+  static ADAMP_DEVICE void keep_again(const Span<Storage>& span, Memory& memory) {
+    const Scalars<S>& h = memory.scalars;
+    span.for_each([&](auto count, int i) {
+      constexpr int kCount = decltype(count)::value;
+      const Pack<Storage, kCount> p = load<kCount, true>(span.p + i);
+      const Pack<Storage, kCount> m = load<kCount, true>(span.m + i);
+      Pack<Storage, kCount> v = {};
+      if constexpr (kAdam) v = load<kCount, true>(span.v + i);
+      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
+#pragma unroll
+      for (int first = 0; first < kCount; first += kAtOnce) {
+        S weights[kAtOnce], moments1[kAtOnce], moments2[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          weights[k] = p.get(first + k);
+          moments1[k] = m.get(first + k);
+          if constexpr (kAdam) moments2[k] = v.get(first + k);
+        }
+        memory.p.put(span, i + first, weights);
+        memory.u.put(span, i + first, moments1);
+        if constexpr (kAdam) memory.g.put(span, i + first, moments2);
+      }
+#pragma unroll 1
+      for (int k = i; k < i + kCount; ++k) {
+        S variance = S(0), grad = S(0);
+        if constexpr (kAdam) variance = memory.g(span, k);
+        if (h.nesterov) grad = to_arithmetic(span.g[k]) * h.sign;
+        const S u[1] = {perturb(memory.u(span, k), variance, grad, h)};
+        memory.u.put(span, k, u);
+      }
+    });
+  }
 };
 
 }  // namespace adamp

@@ -3,14 +3,14 @@
 // Everything here is called by all workers of a block together, unless it says otherwise.
 #pragma once
 
-#include "row_sums.cuh"
-#include "span_work.cuh"
+#include "thin_rows.cuh"
 
 namespace adamp {
 
 template <Method kMethod, class Storage>
 struct TensorWork {
   using Loops = SpanWork<kMethod, Storage>;
+  using Thin = ThinRows<kMethod, Storage>;
   using Memory = SharedMemory<Storage>;
   using S = typename Memory::S;
 
@@ -27,6 +27,10 @@ struct TensorWork {
     if (thread_index() == 0) {
       memory.early = foresee(info.projection, info.dtype, one_item(),
                              given.tensor.rows_are_split != 0, given.last, memory.scalars);
+      // Nothing would tell which of the thin rows have been updated.
+      if (thin() && needs_decision() && memory.early == Early::kChannelRows) {
+        memory.early = Early::kNone;
+      }
     }
     sync_workers();
     const Early early = memory.early;
@@ -42,12 +46,17 @@ struct TensorWork {
       Loops::template sweep<false, true, true>(span_of(item), memory);
     }
     sync_workers();
-    sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);
-    if (thread_index() < kWarpSize) judge_rows(item, rows_of(item), early);
-    sync_workers();
-    if (early == Early::kChannelRows || one_item()) {
-      Loops::apply_kept(span_of(item), cols_of(item), memory);
+    if (thin()) {
+      const bool test = info.projection == Projection::kAuto;
+      Thin::judge(span_of(item), rows_of(item), cols_of(item), test, memory);
+      sync_workers();
+      if (thread_index() < kWarpSize) join_thin_rows(item);
+    } else {
+      sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);
+      if (thread_index() < kWarpSize) judge_rows(item, rows_of(item), early);
     }
+    sync_workers();
+    if (early == Early::kChannelRows || one_item()) apply_kept(item);
     if (needs_decision()) arrive();
   }
 
@@ -61,12 +70,12 @@ struct TensorWork {
     failed += load_cross_block(&decision().failed);
     const View outcome = outcome_of(failed, total);
     note_outcome(outcome);
-    RowRecord<S>& whole = records()[given.tensor.info.rows];
+    RowRecord<S>& whole = records()[0];
     store_cross_block(&whole.pp, total.pp);
     store_cross_block(&whole.pu, total.pu);
     store_cross_block(&decision().early, memory.early);
     store_cross_block(&decision().outcome, outcome);
-    const bool all_updated = given.tensor.rows_are_split
+    const bool all_updated = given.tensor.rows_are_split || thin()
                                  ? memory.early == Early::kAllRows
                                  : load_cross_block(&decision().pending) == 0;
     return all_updated && foreseen(memory.early, outcome) ? kSettled : kToFinish;
@@ -75,7 +84,7 @@ struct TensorWork {
   // Thread 0, once the tensor is decided: fetches what finish() has to know. Loaded before the
   // first of it is stored, so that the latencies overlap.
   ADAMP_DEVICE void fetch_decision() {
-    const RowRecord<S>& whole = records()[given.tensor.info.rows];
+    const RowRecord<S>& whole = records()[0];
     const Early early = load_cross_block(&decision().early);
     const View outcome = load_cross_block(&decision().outcome);
     const S pp = load_cross_block(&whole.pp), pu = load_cross_block(&whole.pu);
@@ -86,21 +95,21 @@ struct TensorWork {
   }
 
   ADAMP_DEVICE void finish(const Item& item) {
+    if (thin()) return finish_thin(item);
     const Scalars<S>& h = memory.scalars;
     const View outcome = memory.outcome;
     const bool right = foreseen(memory.early, outcome);
     const int rows = rows_of(item);
     const bool buffer = Loops::projects_buffer(h);
     for (int row = thread_index(); row < rows; row += worker_count()) {
-      const RowRecord<S>& record = records()[item.row_begin + row];
+      const RowRecord<S>& record = row_records()[item.row_begin + row];
       const bool updated = load_cross_block(&record.updated) != 0;
       const RowUpdate<S> channel =
           projected_update(load_cross_block(&record.pp), load_cross_block(&record.pu), h);
       SharedUpdate<S> update = {};
-      update.next = outcome == View::kChannel ? channel
-                    : outcome == View::kLayer
-                        ? projected_update(memory.total.pp, memory.total.pu, h)
-                        : plain_update(h);
+      update.next = outcome == View::kChannel
+                        ? channel
+                        : whole_update(outcome, memory.total.pp, memory.total.pu);
       update.active = !(updated && right);
       update.undo = updated;
       if (memory.early != Early::kChannelRows) {
@@ -135,12 +144,14 @@ struct TensorWork {
   ADAMP_DEVICE RowRecord<S>* records() const {
     return reinterpret_cast<RowRecord<S>*>(launch.scratch + given.tensor.records);
   }
+  ADAMP_DEVICE RowRecord<S>* row_records() const { return records() + 1; }
   ADAMP_DEVICE Span<Storage> span_of(const Item& item) const {
     return adamp::span_of<kMethod, Storage>(given.tensor, item, given.grad);
   }
 
   ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
   ADAMP_DEVICE bool one_item() const { return given.tensor.item_count == 1; }
+  ADAMP_DEVICE bool thin() const { return given.tensor.rows_are_thin != 0; }
 
   // A tensor of one item is decided on the spot, and one that is always projected by channel needs
   // nobody.
@@ -167,7 +178,7 @@ struct TensorWork {
       pending += !updated;
       memory.row_updates[row] = {channel, {}, updated && early == Early::kChannelRows, 0};
       if (needs_decision()) {
-        RowRecord<S>& record = records()[item.row_begin + row];
+        RowRecord<S>& record = row_records()[item.row_begin + row];
         store_cross_block(&record.pp, sums.pp);
         store_cross_block(&record.pu, sums.pu);
         store_cross_block(&record.updated, static_cast<uint32_t>(updated));
@@ -176,22 +187,73 @@ struct TensorWork {
     total = lane_sums(total, kWarpSize);
     failed = warp_sum(failed);
     pending = warp_sum(pending);
+    report(item, rows, total, failed);
+    if (needs_decision() && thread_index() == 0 && pending > 0) {
+      fetch_add_relaxed(&decision().pending, pending);
+    }
+  }
+
+  // The first warp: adds up what each warp has found in the thin rows of an item.
+  ADAMP_DEVICE void join_thin_rows(const Item& item) {
+    const int warp = lane_index();
+    const bool found = warp < worker_count() / kWarpSize;
+    RowSums<S> total = {};
+    if (found) total = memory.warp_sums[0][warp];
+    total = lane_sums(total, kWarpSize);
+    const uint32_t failed = warp_sum(found ? memory.warp_failed[warp] : 0);
+    if (thread_index() == 0) memory.outcome = View::kChannel;  // where nobody decides
+    report(item, 1, total, failed);
+  }
+
+  // The first warp: decides a tensor of one item, or leaves the item's sums for whoever decides.
+  ADAMP_DEVICE void report(const Item& item, int rows, const RowSums<S>& total, uint32_t failed) {
     if (one_item()) {
       decide_here(rows, total, failed);
     } else if (needs_decision() && thread_index() == 0) {
       store_sums(&slots()[item.slot - given.tensor.first_item].sums, total);
       if (failed > 0) fetch_add_relaxed(&decision().failed, failed);
-      if (pending > 0) fetch_add_relaxed(&decision().pending, pending);
     }
+  }
+
+  ADAMP_DEVICE RowUpdate<S> whole_update(View outcome, S pp, S pu) const {
+    return outcome == View::kLayer ? projected_update(pp, pu, memory.scalars)
+                                   : plain_update(memory.scalars);
+  }
+
+  ADAMP_DEVICE void apply_kept(const Item& item) {
+    if (thin()) {
+      apply_thin(item);
+    } else {
+      Loops::apply_kept(span_of(item), cols_of(item), memory);
+    }
+  }
+
+  ADAMP_DEVICE void apply_thin(const Item& item) {
+    const View outcome = memory.outcome;
+    Thin::apply(span_of(item), rows_of(item), cols_of(item), outcome == View::kChannel,
+                whole_update(outcome, memory.total.pp, memory.total.pu), memory);
+  }
+
+  // All thin rows of a tensor wait for the decision, or have had the plain update.
+  ADAMP_DEVICE void finish_thin(const Item& item) {
+    Loops::keep_again(span_of(item), memory);
+    sync_workers();
+    if (memory.early == Early::kAllRows) {
+      Thin::undo(span_of(item), rows_of(item), cols_of(item), memory);
+    }
+    apply_thin(item);
+    sync_workers();
   }
 
   // The first warp, for a tensor of one item, whose p and u are in the tile.
   ADAMP_DEVICE void decide_here(int rows, const RowSums<S>& total, uint32_t failed) {
     const View outcome = outcome_of(failed, total);
-    if (thread_index() == 0) note_outcome(outcome);
-    const RowUpdate<S> whole = outcome == View::kLayer
-                                   ? projected_update(total.pp, total.pu, memory.scalars)
-                                   : plain_update(memory.scalars);
+    if (thread_index() == 0) {
+      note_outcome(outcome);
+      memory.outcome = outcome;
+      memory.total = total;
+    }
+    const RowUpdate<S> whole = whole_update(outcome, total.pp, total.pu);
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       SharedUpdate<S>& update = memory.row_updates[row];
       if (outcome != View::kChannel) update.next = whole;
@@ -213,7 +275,7 @@ struct TensorWork {
       if (thread_index() < kWarpSize) {
         for (int row = thread_index(); row < rows; row += kWarpSize) {
           const RowSums<S> sums = memory.row_sums[row];
-          RowRecord<S>& record = records()[first + row];
+          RowRecord<S>& record = row_records()[first + row];
           store_cross_block(&record.pp, sums.pp);
           store_cross_block(&record.pu, sums.pu);
           store_cross_block(&record.updated, uint32_t{memory.early == Early::kAllRows});

@@ -1,11 +1,11 @@
 // How many threads meet in the same banks of shared memory at worst, for float32, bfloat16 and
-// float64: where each thread puts its pack, and where the lanes of a warp read neighbours. 1 where
-// none do. Printed in a line each.
+// float64: where each thread puts its pack, where the lanes of a warp read neighbours, and where
+// each has a thin row of its own. 1 where none do. Printed in a line each.
 #include <algorithm>
 #include <cstdio>
 #include <map>
 
-#include "../../csrc/cuda/tile.cuh"
+#include "../../csrc/cuda/thin_rows.cuh"
 
 namespace {
 
@@ -19,6 +19,28 @@ int most_in_a_bank(int threads, int bytes, const Place& place) {
     most = std::max(most, ++threads_in[bank]);
   }
   return most;
+}
+
+// Lanes that have thin rows of their own.
+template <class Storage>
+int worst_of_thin_rows(int lanes) {
+  using Thin = adamp::ThinRows<adamp::Method::kAdamP, Storage>;
+  using Tile = adamp::Tile<Storage>;
+  int worst = 0;
+  for (int cols = 1; cols <= adamp::kThinCols; ++cols) {
+    for (int first = 0; (first + lanes) * cols <= 2048; first += lanes) {
+      for (int k = 0; k < cols; ++k) {
+        const auto place = [&](int t) {
+          const int row = first + t;
+          const int col = (Thin::first_column(row, cols) + k) % cols;
+          return Tile::at(adamp::Span<Storage>{}, row * cols + col);
+        };
+        using S = typename Tile::S;
+        worst = std::max(worst, most_in_a_bank<S>(lanes, sizeof(S), place));
+      }
+    }
+  }
+  return worst;
 }
 
 template <class Storage>
@@ -43,7 +65,7 @@ void print_worst() {
       reads = std::max(reads, most_in_a_bank<S>(kLanes, sizeof(S), place));
     }
   }
-  std::printf("%d %d\n", puts, reads);
+  std::printf("%d %d %d\n", puts, reads, worst_of_thin_rows<Storage>(kLanes));
 }
 
 }  // namespace

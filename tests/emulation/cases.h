@@ -24,6 +24,7 @@ struct TensorSpec {
   int no_grad_in = -1;                         // a step in which it has no gradient
   int nan_in = -1;                             // a step in which its gradient has a NaN
   int moment1_offset = 0, moment2_offset = 0;  // beyond `offset`
+  bool infinite = false;                       // its first, middle and last weight
 };
 
 struct Options {
@@ -53,13 +54,11 @@ inline const std::vector<Case>& cases() {
   static const auto make = [] {
     std::vector<Case> all;
     // Several items: whole rows, pieces of rows, more rows than an item may hold.
-    const std::vector<TensorSpec> large = {{40, 401}, {2, 7300}, {1, 8001}, {300, 3}};
+    const std::vector<TensorSpec> large = {{40, 401}, {2, 7300}, {1, 8001}, {300, 17}};
     all.push_back({"few_large", kAdamP, {}, large, 6, 4});
     all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
     all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2, true});
     all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
-    // Finish tickets that cover several items, and more than one of them: 17 items, and 16.
-    all.push_back({"many_items", kAdamP, {}, {{2050, 2}, {2048, 1}}, 4, 6});
     // An item of one row, which it does not fill.
     all.push_back({"one_row_items", kAdamP, {}, {{3, 4001}}, 2});
     // Norms on either side of eps.
@@ -69,17 +68,12 @@ inline const std::vector<Case>& cases() {
     // No cosine is below zero, not even that of a zero gradient.
     const Options zero_delta = {1e-2, 0.1, false, false, true, false, 1e-8, 0};
     all.push_back({"zero_delta", kSGDP, zero_delta, {{12, 1}, {5, 7}}, 2});
-    // Partial sums, and pieces of rows, of more than one round of a block.
-    std::vector<TensorSpec> sums(5, TensorSpec{2, 3});
-    sums.push_back({57600, 1});
-    all.push_back({"many_sums", kAdamP, {}, sums, 1});
-    all.push_back({"many_split_rows", kAdamP, {}, {{77, 3201, kDouble}}, 1});
     // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
     all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
     all.push_back({"large_projected_decay",
                    kAdamP,
                    {1e-2, 1 / 3e-3},
-                   {{2, 3}, {2, 3}, {2300, 2}},
+                   {{2, 3}, {2, 3}, {2300, 17}},
                    2,
                    1,
                    false,
@@ -93,6 +87,32 @@ inline const std::vector<Case>& cases() {
                    {1, 0.1},
                    {{70, 401, kFloat, kChannel}, {3, 4001, kFloat, kChannel}},
                    2});
+    // Thin rows: of one item and of several, of an odd length and of a power of two.
+    const std::vector<TensorSpec> thin = {{300, 3}, {3500, 2}, {700, 16}, {6200, 1}, {500, 13}};
+    all.push_back({"thin", kAdamP, {}, thin, 6, 2});
+    all.push_back({"thin_nesterov", kAdamP, {1e-2, 0.1, true, true}, thin, 6});
+    all.push_back({"thin_sgdp", kSGDP, {}, thin, 6});
+    all.push_back({"thin_paper", kSGDP, {1e-2, 0.1, false, true, false}, thin, 6});
+    all.push_back({"thin_large_decay", kAdamP, {1e-2, 100}, {{700, 9}, {800, 8}}, 3});
+    all.push_back(
+        {"thin_fixed",
+         kSGDP,
+         {},
+         {{700, 9, kFloat, kChannel}, {200, 5, kFloat, kChannel}, {700, 9, kFloat, kLayer}},
+         2});
+    all.push_back({"thin_misaligned",
+                   kAdamP,
+                   {},
+                   {{700, 9, kFloat, kAuto, 1, 1},
+                    {200, 7, kFloat, kAuto, 3, 2},
+                    {700, 12, kFloat, kAuto, 0, 0, 1, 2}},
+                   4});
+    all.push_back({"thin_types",
+                   kAdamP,
+                   {1e-2, 0.1, false, false, true, false, 1e-3},
+                   {{500, 9, kDouble}, {100, 4, kDouble}, {700, 9, kBrain}, {400, 16, kHalf}},
+                   6});
+    all.push_back({"thin_types_sgdp", kSGDP, {}, {{500, 9, kDouble}, {400, 5, kHalf}}, 6});
     // One item each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});
@@ -177,11 +197,31 @@ inline const std::vector<Case>& cases() {
                     {2, 7300, kFloat, kAuto, 0, 0, -1, 2},
                     {9, 31, kFloat, kChannel, 0, 0, -1, 0}},
                    4});
+    // Infinite weights stay infinite, and nothing is projected along them.
+    std::vector<TensorSpec> infinite = {{40, 401}, {2, 7300}, {9, 31}, {700, 9}, {1, 90}};
+    infinite.back().projection = kOff;
+    for (const Projection fixed : {kChannel, kLayer}) {
+      for (int i = 0; i < 4; ++i) {
+        infinite.push_back(infinite[i]);
+        infinite.back().projection = fixed;
+      }
+    }
+    for (TensorSpec& tensor : infinite) tensor.infinite = true;
+    all.push_back({"infinite", kAdamP, {}, infinite, 2});
+    all.push_back({"infinite_sgdp", kSGDP, {}, infinite, 2, 1, false, -1, View::kChannel});
     // More values than travel in the launch, where each tensor has options of its own.
     const int64_t too_many = adamp::kInlineCapacity / adamp::step_values_size(1, 1) + 1;
     std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});
     tiny[7] = {50, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
+    // Finish tickets that cover several items, and more than one of them: 17 items, and 16.
+    all.push_back({"many_items", kAdamP, {}, {{2050, 17}, {2048, 17}}, 4, 3});
+    // Partial sums, and pieces of rows, of more than one round of a block. Last, for they take
+    // long.
+    std::vector<TensorSpec> sums(5, TensorSpec{2, 3});
+    sums.push_back({49300, 17});
+    all.push_back({"many_sums", kAdamP, {}, sums, 1});
+    all.push_back({"many_split_rows", kAdamP, {}, {{77, 3201, kDouble}}, 1});
 #if defined(EMULATION_FLOAT_ONLY)
     const auto other = [](const TensorSpec& t) { return t.dtype != DType::kFloat32; };
     all.erase(std::remove_if(all.begin(), all.end(),

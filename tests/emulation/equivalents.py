@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emulation.sources import ARGS, FETCH, HOST, KERNEL, LOOPS, PLAN, SPAN, TENSOR, TILE
+from emulation.sources import ARGS, FETCH, HOST, KERNEL, LOOPS, PLAN, SPAN, TENSOR, THIN, TILE
 
 _HINT = "a hint, what leaves the cache first"
 _SIZE = "any size of an item that shared memory holds is right"
@@ -36,6 +36,9 @@ _KNOWN = (
     (TILE, "return kTwo ?", "% 1 * kPerWide", _BANKS),
     (TILE, "return kTwo ?", "% 3 * kPerWide", _BANKS),
     (TILE, "return kTwo ?", "place * (8", _BANKS),
+    (THIN, "return cols % 2 == 0 ?", "", _BANKS),
+    (ARGS, "kThinCols = 16;", "", _SIZE),
+    (ARGS, "tensor.cols <= kThinCols &&", "", _SIZE),
     (HOST, "values.size() * sizeof(Value)) + 1", "sizeof(Value)) + 2", _MEMORY),
     (HOST, "values.size() * sizeof(Value)) + 1", "sizeof(Value))));", "only what is empty"),
     (SPAN, "(16 - p % 16) % 16", "(16 - p % 16) % 15", _ALIKE),

@@ -71,10 +71,12 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
     double decay = h.lr * h.weight_decay * h.decay_gain;
     if (view != View::kNone) {
       const Sums& sums = view == View::kChannel ? of_row[i / cols] : all;
-      u[i] -= x.p[i] * sums.pu / std::pow(std::sqrt(sums.pp) + h.eps, 2);
+      // Nothing lies along weights of an infinite norm.
+      if (std::isfinite(sums.pp))
+        u[i] -= x.p[i] * sums.pu / std::pow(std::sqrt(sums.pp) + h.eps, 2);
       decay *= h.wd_ratio;
     }
-    x.p[i] -= decay * x.p[i] + step_size * u[i];
+    x.p[i] = (1 - decay) * x.p[i] - step_size * u[i];
     if (!adam && !h.nesterov && h.project_buffer) x.m[i] = round_to(dtype, u[i]);
   }
   return view;

@@ -7,6 +7,7 @@ FETCH = "cuda/fetch.cuh"
 TENSOR = "cuda/tensor_work.cuh"
 LOOPS = "cuda/span_work.cuh"
 SUMS = "cuda/row_sums.cuh"
+THIN = "cuda/thin_rows.cuh"
 SHARED = "cuda/shared_memory.cuh"
 SPAN = "cuda/span.cuh"
 TILE = "cuda/tile.cuh"
@@ -16,5 +17,5 @@ ARGS = "cuda/kernel_args.h"
 HOST = "cuda/executor.cpp"
 PLAN = "work_plan.h"
 
-DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, SPAN, TILE, FORMULAS, EARLY)
+DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, THIN, SPAN, TILE, FORMULAS, EARLY)
 TABLES = (ARGS, SHARED, HOST, PLAN)  # what the host makes for it, and where it keeps its work

@@ -37,9 +37,9 @@ struct Watch {
 };
 
 // Two steps of a tensor of `rows` x `cols` whose items are the two given ones. `along`: every
-// gradient has the sign of its weight, so that nothing is projected.
+// gradient has the sign of its weight, so that nothing is projected. `thin`: as thin rows.
 std::string check(int64_t rows, int64_t cols, const Item& first, const Item& last,
-                  Projection projection, bool along = false) {
+                  Projection projection, bool along = false, bool thin = false) {
   const int64_t numel = rows * cols, bytes = numel * 4;
   const int64_t slots =
       kRecords + (rows + 2) / 2 * 2 * static_cast<int64_t>(sizeof(RowRecord<float>));
@@ -52,6 +52,7 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
   tables->tensor.item_count = 2;
   tables->tensor.finish_tickets = 1;
   tables->tensor.rows_are_split = first.col_end < cols;
+  tables->tensor.rows_are_thin = thin;
   tables->tensor.wide = 1;
   tables->tensor.slots = slots;
   tables->tensor.records = kRecords;
@@ -119,7 +120,8 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
     const uint64_t least = 7 * static_cast<uint64_t>(2 * count / 4);
     const uint64_t made = wide_accesses - wide_before;
     if (made < least) return "accesses are narrow";
-    const bool foreseen = outcome == View::kNone || (step == 1 && outcome == View::kChannel);
+    const bool foreseen =
+        outcome == View::kNone || (step == 1 && outcome == View::kChannel && !thin);
     if (made > least && foreseen) return "memory is visited again";
   }
   return "";
@@ -135,6 +137,11 @@ std::string check_wide_index() {
   constexpr int64_t kMany = kRows * kCols;
   wrong = check(kMany, 1, {0, 5, 0, 1, 0, 0}, {kMany - 5, kMany, 0, 1, 0, 1}, Projection::kAuto);
   if (!wrong.empty()) return "more than 2^32 rows: " + wrong;
+  for (const bool along : {false, true}) {
+    wrong = check(kMany / 8, 8, {0, 16, 0, 8, 0, 0}, {kMany / 8 - 16, kMany / 8, 0, 8, 0, 1},
+                  Projection::kAuto, along, true);
+    if (!wrong.empty()) return "thin rows: " + wrong;
+  }
   const Item first_piece = {0, 1, 0, kPiece, 0, 0};
   const Item last_piece = {0, 1, kMany - kPiece, kMany, 0, 1};
   wrong = check(1, kMany, first_piece, last_piece, Projection::kLayer);

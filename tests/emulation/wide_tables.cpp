@@ -51,13 +51,13 @@ std::string check_scratch() {
     for (int t = 0; t < 2; ++t) {
       const DeviceTensor& tensor = args.tensors[t];
       const int64_t sums = tensor.item_count * static_cast<int64_t>(sizeof(Slot<double>));
-      const int64_t records =
-          (tensor.info.rows + 1) * static_cast<int64_t>(sizeof(RowRecord<double>));
+      const int64_t records = (1 + (tensor.rows_are_thin ? 0 : tensor.info.rows)) *
+                              static_cast<int64_t>(sizeof(RowRecord<double>));
       ranges.emplace_back(tensor.slots, tensor.slots + sums);
       ranges.emplace_back(tensor.records, tensor.records + records);
     }
   };
-  const auto executor = make_cuda_executor(Method::kAdamP, {info(90'000'000, 1), info(2, 3000)},
+  const auto executor = make_cuda_executor(Method::kAdamP, {info(90'000'000, 17), info(2, 3000)},
                                            allocate_sparse, nullptr);
   const void* grads[2] = {};
   const int32_t indices[2] = {};

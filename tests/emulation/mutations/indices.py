@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import FETCH, LOOPS, SPAN, SUMS, TENSOR, TILE
+from emulation.sources import FETCH, HOST, LOOPS, SPAN, SUMS, TENSOR, THIN, TILE
 
 MUTATIONS = (
     Mutation(
@@ -41,8 +41,8 @@ MUTATIONS = (
     Mutation(
         "32-bit row index",
         TENSOR,
-        "const RowRecord<S>& record = records()[item.row_begin + row];",
-        "const RowRecord<S>& record = records()[static_cast<int32_t>(item.row_begin + row)];",
+        "const RowRecord<S>& record = row_records()[item.row_begin + row];",
+        "const RowRecord<S>& record = row_records()[static_cast<int32_t>(item.row_begin + row)];",
     ),
     Mutation(
         "32-bit offset of records",
@@ -53,8 +53,8 @@ MUTATIONS = (
     Mutation(
         "swapped row index",
         TENSOR,
-        "const RowRecord<S>& record = records()[item.row_begin + row];",
-        "const RowRecord<S>& record = records()[row];",
+        "const RowRecord<S>& record = row_records()[item.row_begin + row];",
+        "const RowRecord<S>& record = row_records()[row];",
     ),
     Mutation(
         "asks for the next item's end",
@@ -95,10 +95,28 @@ MUTATIONS = (
         all_types=True,
     ),
     Mutation(
-        "tensor's sums left in the last row's place",
+        "tensor's sums left in the first row's place",
         TENSOR,
-        "note_outcome(outcome); RowRecord<S>& whole = records()[given.tensor.info.rows];",
-        "note_outcome(outcome); RowRecord<S>& whole = records()[given.tensor.info.rows - 1];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[0];",
+        "note_outcome(outcome); RowRecord<S>& whole = records()[1];",
+    ),
+    Mutation(
+        "no room for the tensor's sums",
+        HOST,
+        "(1 + (tensor.rows_are_thin ? 0 : info.rows)) *",
+        "(tensor.rows_are_thin ? 0 : info.rows) *",
+    ),
+    Mutation(
+        "thin rows' last column left out",
+        THIN,
+        "k < cols; ++k",
+        "k < cols - 1; ++k",
+    ),
+    Mutation(
+        "thin rows' columns not wrapped around",
+        THIN,
+        "col = col + 1 < cols ? col + 1 : 0;",
+        "col = col + 1;",
     ),
     Mutation(
         "one row too many for the warps' sums",

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import FETCH, KERNEL, TENSOR
+from emulation.sources import FETCH, KERNEL, TENSOR, THIN
 
 MUTATIONS = (
     Mutation(
         "no barrier between sweep and sums",
         TENSOR,
-        "sync_workers(); sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);",
-        "sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);",
+        "sync_workers(); if (thin()) {",
+        "if (thin()) {",
     ),
     Mutation(
         "no barrier between judgement and update",
         TENSOR,
-        "judge_rows(item, rows_of(item), early); sync_workers();",
-        "judge_rows(item, rows_of(item), early);",
+        "judge_rows(item, rows_of(item), early); } sync_workers();",
+        "judge_rows(item, rows_of(item), early); }",
+    ),
+    Mutation(
+        "no barrier between thin rows' sums and their total",
+        TENSOR,
+        "test, memory); sync_workers();",
+        "test, memory);",
+    ),
+    Mutation(
+        "no barrier between thin rows' update and their stores",
+        THIN,
+        "sync_workers(); Loops::store_kept(span, memory);",
+        "Loops::store_kept(span, memory);",
+    ),
+    Mutation(
+        "no barrier between thin rows that are read again and their sums",
+        TENSOR,
+        "sync_workers(); if (memory.early == Early::kAllRows) { Thin::undo",
+        "if (memory.early == Early::kAllRows) { Thin::undo",
+    ),
+    Mutation(
+        "no barrier between two items of thin rows",
+        TENSOR,
+        "apply_thin(item); sync_workers();",
+        "apply_thin(item);",
     ),
     Mutation(
         "no barrier before arrival",

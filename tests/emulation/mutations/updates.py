@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import EARLY, FETCH, FORMULAS, LOOPS, TENSOR
+from emulation.sources import EARLY, FETCH, FORMULAS, LOOPS, TENSOR, THIN
 
 MUTATIONS = (
     Mutation(
@@ -84,7 +84,61 @@ MUTATIONS = (
     Mutation(
         "sign lost when finishing",
         LOOPS,
-        "if constexpr (kNesterov) grad = g.get(j) * h.sign;",
-        "if constexpr (kNesterov) grad = g.get(j);",
+        "if constexpr (kNesterov) grad = g.get(j) * h.sign; S weight",
+        "if constexpr (kNesterov) grad = g.get(j); S weight",
+    ),
+    Mutation(
+        "sign lost when thin rows are read again",
+        LOOPS,
+        "grad = to_arithmetic(span.g[k]) * h.sign;",
+        "grad = to_arithmetic(span.g[k]);",
+    ),
+    Mutation(
+        "thin rows updated early though no record tells which",
+        TENSOR,
+        "if (thin() && needs_decision() && memory.early == Early::kChannelRows) {",
+        "if (false) {",
+    ),
+    Mutation(
+        "thin rows' plain update not taken back",
+        TENSOR,
+        "if (memory.early == Early::kAllRows) { Thin::undo",
+        "if (false) { Thin::undo",
+    ),
+    Mutation(
+        "only the first warp's thin rows can fail",
+        TENSOR,
+        "warp_sum(found ? memory.warp_failed[warp] : 0)",
+        "warp_sum(warp == 0 ? memory.warp_failed[warp] : 0)",
+    ),
+    Mutation(
+        "thin rows always projected channel-wise",
+        TENSOR,
+        "cols_of(item), outcome == View::kChannel,",
+        "cols_of(item), true,",
+    ),
+    Mutation(
+        "thin rows' buffer not projected",
+        THIN,
+        "{u - radial_part(weight, update.radial)}",
+        "{u}",
+    ),
+    Mutation(
+        "infinite weight made NaN",
+        FORMULAS,
+        "return p_new - p_new == T{} ? p_new : in_order;",
+        "return p_new;",
+    ),
+    Mutation(
+        "projected along an infinite norm",
+        FORMULAS,
+        "const S along = norm == S(INFINITY) ? S(0) : pu;",
+        "const S along = pu;",
+    ),
+    Mutation(
+        "buffer of an infinite weight made NaN",
+        FORMULAS,
+        "return p - p == T{} ? radial * p : T{};",
+        "return radial * p;",
     ),
 )

@@ -1,0 +1,100 @@
+// Rows of a few elements: a thread tests and updates each by itself, in the tile.
+//
+// Their sums are not kept. They are added up again where they are needed, in the same order.
+// Everything here is called by all workers of a block together.
+#pragma once
+
+#include "row_sums.cuh"
+#include "span_work.cuh"
+
+namespace adamp {
+
+template <Method kMethod, class Storage>
+struct ThinRows {
+  using Loops = SpanWork<kMethod, Storage>;
+  using Memory = SharedMemory<Storage>;
+  using S = typename Memory::S;
+
+  // Tests the rows of a span. Each warp leaves in memory the sums over its rows, and how many fail.
+  static ADAMP_DEVICE void judge(const Span<Storage>& span, int rows, int cols, bool test,
+                                 Memory& memory) {
+    const Scalars<S>& h = memory.scalars;
+    const S bound = cosine_bound(S(cols), h);
+    RowSums<S> total = {};
+    uint32_t failed = 0;
+    for (int row = thread_index(); row < rows; row += worker_count()) {
+      RowSums<S> sums = {};
+      for_each_of_row(row, cols, [&](int i) {
+        const S p = memory.p(span, i), g = memory.g(span, i), u = memory.u(span, i);
+        add_to(sums, RowSums<S>{p * p, g * g, p * g, p * u});
+      });
+      add_to(total, sums);
+      failed += test && !cosine_below(sums, bound, h.eps);
+    }
+    total = lane_sums(total, kWarpSize);
+    failed = warp_sum(failed);
+    if (lane_index() == 0) {
+      memory.warp_sums[0][thread_index() / kWarpSize] = total;
+      memory.warp_failed[thread_index() / kWarpSize] = failed;
+    }
+  }
+
+  // Takes the plain update back from the rows of a span.
+  static ADAMP_DEVICE void undo(const Span<Storage>& span, int rows, int cols, Memory& memory) {
+    const Scalars<S>& h = memory.scalars;
+    for (int row = thread_index(); row < rows; row += worker_count()) {
+      for_each_of_row(row, cols, [&](int i) {
+        const S p = memory.p(span, i), u = memory.u(span, i);
+        const S recovered[1] = {recover_weight(p, u, plain_update(h).shrink, h.step_size)};
+        memory.p.put(span, i, recovered);
+      });
+    }
+  }
+
+  // Updates the rows of a span: channel-wise, or all of them by `otherwise`.
+  static ADAMP_DEVICE void apply(const Span<Storage>& span, int rows, int cols, bool channel,
+                                 const RowUpdate<S>& otherwise, Memory& memory) {
+    const Scalars<S>& h = memory.scalars;
+    for (int row = thread_index(); row < rows; row += worker_count()) {
+      RowUpdate<S> update = otherwise;
+      if (channel) {
+        S pp = S(0), pu = S(0);
+        for_each_of_row(row, cols, [&](int i) {
+          const S p = memory.p(span, i);
+          pp += p * p;
+          pu += p * memory.u(span, i);
+        });
+        update = projected_update(pp, pu, h);
+      }
+      for_each_of_row(row, cols, [&](int i) {
+        const S weight = memory.p(span, i), u = memory.u(span, i);
+        const S updated[1] = {apply_update(weight, u, update, h)};
+        const S buffer[1] = {u - radial_part(weight, update.radial)};
+        memory.p.put(span, i, updated);
+        memory.u.put(span, i, buffer);
+      });
+    }
+    sync_workers();
+    Loops::store_kept(span, memory);
+  }
+
+  // Where a row's sum begins. Rows of an even length lie in the same banks as others of the warp:
+  // each begins one column further for every 32 elements before it.
+  static ADAMP_DEVICE int first_column(int row, int cols) {
+    return cols % 2 == 0 ? row * cols / kWarpSize % cols : 0;
+  }
+
+ private:
+  // body(i) for each element of a row, from its first column on and round to it.
+  template <class Body>
+  static ADAMP_DEVICE void for_each_of_row(int row, int cols, const Body& body) {
+    int col = first_column(row, cols);
+#pragma unroll 1
+    for (int k = 0; k < cols; ++k) {
+      body(row * cols + col);
+      col = col + 1 < cols ? col + 1 : 0;
+    }
+  }
+};
+
+}  // namespace adamp
