@@ -101,7 +101,7 @@ def extension(cuda: bool) -> dict[str, object]:
     # ninja from the environment that runs this, whether or not that is activated.
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
     sources = [
-        *map(str, sorted(Path("csrc").glob("*.cpp"))),
+        *map(str, sorted(Path("csrc/binding").glob("*.cpp"))),
         *map(str, sorted(Path("csrc/cpu").glob("*.cpp"))),
     ]
     debug = os.environ.get("ADAMP_FUSED_DEBUG", "0") not in ("", "0")

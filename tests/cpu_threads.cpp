@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "../csrc/cpu/row_loops.h"
-#include "../csrc/step_args.h"
+#include "../csrc/core/params.h"
 
 namespace adamp {
 

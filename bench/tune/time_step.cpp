@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "../../csrc/step_args.h"
+#include "../../csrc/core/params.h"
 
 namespace adamp {
 namespace {

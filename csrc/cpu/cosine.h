@@ -1,7 +1,7 @@
 // The cosine test of a row, nearly always without its two square roots.
 #pragma once
 
-#include "../formulas.h"
+#include "../core/formulas.h"
 
 namespace adamp {
 

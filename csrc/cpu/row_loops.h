@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "../formulas.h"
+#include "../core/formulas.h"
 
 namespace adamp {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "../work_plan.h"
+#include "../core/tiles.h"
 
 namespace adamp {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "../early.h"
-#include "../work_plan.h"
+#include "../core/speculation.h"
+#include "../core/tiles.h"
 #include "row_loops.h"
 
 namespace adamp {

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-#include "../formulas.h"
+#include "../core/formulas.h"
 #include "half.h"
 
 // Bytes of a vector: the processor's width, since wider ones would live in memory. Said by the file

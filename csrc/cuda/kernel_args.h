@@ -6,9 +6,9 @@
 
 #include <cstdint>
 
-#include "../early.h"
-#include "../step_args.h"
-#include "../work_plan.h"
+#include "../core/speculation.h"
+#include "../core/params.h"
+#include "../core/tiles.h"
 
 namespace adamp {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "../../csrc/step_args.h"
+#include "../../csrc/core/params.h"
 #include "storage.h"
 
 namespace emulation {

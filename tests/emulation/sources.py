@@ -11,11 +11,11 @@ THIN = "cuda/thin_rows.cuh"
 SHARED = "cuda/shared_memory.cuh"
 SPAN = "cuda/span.cuh"
 TILE = "cuda/tile.cuh"
-FORMULAS = "formulas.h"
-EARLY = "early.h"
+FORMULAS = "core/formulas.h"
+EARLY = "core/speculation.h"
 ARGS = "cuda/kernel_args.h"
 HOST = "cuda/executor.cpp"
-PLAN = "work_plan.h"
+PLAN = "core/tiles.h"
 
 DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, THIN, SPAN, TILE, FORMULAS, EARLY)
 TABLES = (ARGS, SHARED, HOST, PLAN)  # what the host makes for it, and where it keeps its work

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "../../csrc/cpu/half.h"
-#include "../../csrc/step_args.h"
+#include "../../csrc/core/params.h"
 #include "races.h"
 
 namespace emulation {

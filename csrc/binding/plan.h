@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "entry.h"
-#include "group_options.h"
+#include "options.h"
 
 namespace adamp {
 

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-#include "step_args.h"
+#include "params.h"
 
 #if defined(__CUDACC__)
 #define ADAMP_FN __host__ __device__ __forceinline__

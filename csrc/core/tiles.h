@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "step_args.h"
+#include "params.h"
 
 namespace adamp {
 

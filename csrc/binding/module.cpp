@@ -4,7 +4,7 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
-#include "cpu/row_loops.h"
+#include "../cpu/row_loops.h"
 #include "plan.h"
 
 namespace py = pybind11;

@@ -4,7 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <pybind11/pybind11.h>
 
-#include "step_args.h"
+#include "../core/params.h"
 
 namespace adamp {
 

@@ -1,4 +1,4 @@
-#include "group_options.h"
+#include "options.h"
 
 #include <torch/csrc/autograd/python_variable.h>
 

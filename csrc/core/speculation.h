@@ -6,7 +6,7 @@
 #pragma once
 
 #include "formulas.h"
-#include "step_args.h"
+#include "params.h"
 
 namespace adamp {
 

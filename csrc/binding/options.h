@@ -6,7 +6,7 @@
 
 #include <optional>
 
-#include "step_args.h"
+#include "../core/params.h"
 
 namespace adamp {
 
