@@ -106,8 +106,8 @@ int run(const Step& step, const std::vector<Shape>& shapes) {
   hyper.lr = hyper.weight_decay = 1e-3;
   hyper.wd_ratio = hyper.eps = 0.1;
   hyper.delta = 0.1;
-  hyper.decay_gain = hyper.inv_bias_correction1 = hyper.inv_root_bias_correction2 = 1;
-  hyper.decay1 = hyper.decay2 = hyper.gain1 = hyper.gain2 = 0.5;
+  hyper.decay_factor = hyper.inv_bias_correction1 = hyper.inv_root_bias_correction2 = 1;
+  hyper.beta1 = hyper.beta2 = hyper.one_minus_beta1 = hyper.one_minus_beta2 = 0.5;
   hyper.nesterov = step.nesterov;
   const std::vector<int32_t> indices(infos.size(), 0);
   const auto executor = make_cpu_executor(step.method, infos, team);

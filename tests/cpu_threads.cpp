@@ -92,13 +92,13 @@ class Model {
     Hyper hyper = {};
     hyper.lr = 1e-2;
     hyper.weight_decay = 1e-2;
-    hyper.decay_gain = 1;
+    hyper.decay_factor = 1;
     hyper.wd_ratio = hyper.delta = 0.1;
     hyper.eps = 1e-8;
-    hyper.decay1 = 0.9;
-    hyper.gain1 = 0.1;
-    hyper.decay2 = 0.999;
-    hyper.gain2 = 0.001;
+    hyper.beta1 = 0.9;
+    hyper.one_minus_beta1 = 0.1;
+    hyper.beta2 = 0.999;
+    hyper.one_minus_beta2 = 0.001;
     hyper.inv_bias_correction1 = hyper.inv_root_bias_correction2 = 1;
     hyper.project_buffer = 1;
     const std::vector<int32_t> indices(tensors_.size(), 0);

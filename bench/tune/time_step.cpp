@@ -177,11 +177,11 @@ class Tensors {
 Hyper still() {
   Hyper h = {};
   h.lr = 1e-12;
-  h.decay_gain = 1;
+  h.decay_factor = 1;
   h.wd_ratio = 0.1;
   h.delta = 0.1;
   h.eps = 1e-8;
-  h.decay1 = h.decay2 = 1;
+  h.beta1 = h.beta2 = 1;
   h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
   return h;
 }

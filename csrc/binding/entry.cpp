@@ -30,7 +30,8 @@ Projection projection_of(const std::string& option, const c10::TensorImpl& param
   if (param.dim() < 2 || option == "off") return Projection::kOff;
   if (option == "channel") return Projection::kChannel;
   if (option == "layer") return Projection::kLayer;
-  return Projection::kAuto;
+  if (option == "auto") return Projection::kAuto;
+  throw std::invalid_argument("adamp_fused: there is no projection named '" + option + "'");
 }
 
 // Like ==, which calls memcmp for a handful of numbers.
@@ -180,18 +181,16 @@ Entry::Entry(Method method, const py::handle& slot, StepLock& lock)
     : param(slot.attr("param").ptr(), lock), group(slot.attr("group_index").cast<int32_t>()) {
   const py::dict values = slot.attr("state");
   const auto of_state = [&](PyObject* key) {
-    PyObject* const value = PyDict_GetItem(values.ptr(), key);
+    PyObject* const value = key == nullptr ? nullptr : PyDict_GetItem(values.ptr(), key);
     return value == nullptr ? Guard() : Guard(value, key, lock);
   };
-  const Names& n = names();
   const py::dict options = slot.attr("group");
   projection = projection_of(options["projection"].cast<std::string>(), param.tensor());
-  moment1 = of_state(method == Method::kAdamP ? n.exp_avg : n.momentum);
-  if (method == Method::kAdamP) {
-    moment2 = of_state(n.exp_avg_sq);
-    step = of_state(n.step);
-  }
-  if (projection == Projection::kAuto) view = of_state(n.view);
+  const StateKeys& keys = state_keys(method);
+  moment1 = of_state(keys.moment1);
+  moment2 = of_state(keys.moment2);
+  step = of_state(keys.step);
+  if (projection == Projection::kAuto) view = of_state(names().view);
   const py::object given = slot.attr("grad");
   if (given.is_none()) return;
   has_grad = true;

@@ -31,36 +31,37 @@ bool read_flag(PyObject* group, PyObject* key, int32_t& value) {
   return value >= 0;
 }
 
-// Any sequence of two numbers.
-bool read_betas(PyObject* group, Hyper& h) {
+// The options of a method of its own. A new method has one, too.
+// AdamP: betas, any sequence of two numbers.
+bool read_own(AdamP, PyObject* group, Hyper& h) {
   PyObject* betas = PyDict_GetItem(group, names().betas);
   if (betas == nullptr || !(PySequence_Check(betas) || THPVariable_Check(betas))) return false;
   PyObject* pair = PySequence_Fast(betas, "");
   bool ok = pair != nullptr && PySequence_Fast_GET_SIZE(pair) == 2;
   if (ok) {
-    h.decay1 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 0));
-    h.decay2 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 1));
-    ok = !PyErr_Occurred() && h.decay1 >= 0 && h.decay1 < 1 && h.decay2 >= 0 && h.decay2 < 1;
+    h.beta1 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 0));
+    h.beta2 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 1));
+    ok = !PyErr_Occurred() && h.beta1 >= 0 && h.beta1 < 1 && h.beta2 >= 0 && h.beta2 < 1;
   }
   Py_XDECREF(pair);
   PyErr_Clear();
-  h.gain1 = 1 - h.decay1;
-  h.gain2 = 1 - h.decay2;
+  h.one_minus_beta1 = 1 - h.beta1;
+  h.one_minus_beta2 = 1 - h.beta2;
   return ok;
 }
 
-bool read_momentum(PyObject* group, Hyper& h) {
+bool read_own(SGDP, PyObject* group, Hyper& h) {
   double dampening = 0;
-  if (!read_number(group, names().momentum, h.decay1) || !std::isfinite(h.decay1) ||
+  if (!read_number(group, names().momentum, h.beta1) || !std::isfinite(h.beta1) ||
       !read_number(group, names().dampening, dampening, -HUGE_VAL) || !std::isfinite(dampening) ||
       !read_flag(group, names().project_buffer, h.project_buffer)) {
     return false;
   }
-  h.gain1 = 1 - dampening;
+  h.one_minus_beta1 = 1 - dampening;
   // Without a decay any momentum will do, of which 1 would give 0 * infinity.
   if (h.weight_decay == 0) return true;
-  h.decay_gain = 1 / (1 - h.decay1);
-  return h.decay1 < 1;
+  h.decay_factor = 1 / (1 - h.beta1);
+  return h.beta1 < 1;
 }
 
 // Whether torch's words for how to step ask for what the kernels do, or for nothing.
@@ -81,6 +82,13 @@ bool asks_for_kernels(PyObject* group) {
 
 }  // namespace
 
+Method method_named(const std::string& name) {
+  for (const Method method : kMethods) {
+    if (for_method(method, [&](auto m) { return name == decltype(m)::kName; })) return method;
+  }
+  throw std::invalid_argument("adamp_fused: there is no method named '" + name + "'");
+}
+
 bool OptionReader::read_lr(PyObject* group, Hyper& h) const {
   PyObject* object = PyDict_GetItem(group, names().lr);
   if (lr_device && object != nullptr && THPVariable_Check(object)) {
@@ -96,7 +104,7 @@ bool OptionReader::read_lr(PyObject* group, Hyper& h) const {
 bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
   const Names& n = names();
   h = {};
-  h.decay_gain = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
+  h.decay_factor = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
   int32_t capturable = 0;
   PyObject* const now = PyDict_GetItem(group, n.projection);
   return now != nullptr && PyUnicode_Check(now) && PyUnicode_Compare(now, projection) == 0 &&
@@ -105,7 +113,7 @@ bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
          read_number(group, n.delta, h.delta) && read_number(group, n.wd_ratio, h.wd_ratio) &&
          read_flag(group, n.nesterov, h.nesterov) && read_flag(group, n.maximize, h.maximize) &&
          read_flag(group, n.capturable, capturable) && capturable == 0 && asks_for_kernels(group) &&
-         (method == Method::kAdamP ? read_betas(group, h) : read_momentum(group, h));
+         for_method(method, [&](auto m) { return read_own(m, group, h); });
 }
 
 }  // namespace adamp

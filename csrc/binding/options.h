@@ -5,10 +5,14 @@
 #include <pybind11/pybind11.h>
 
 #include <optional>
+#include <string>
 
 #include "../core/params.h"
 
 namespace adamp {
+
+// The method of that name; throws where there is none.
+Method method_named(const std::string& name);
 
 struct OptionReader {
   Method method;

@@ -54,7 +54,7 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
 
 Plan::Plan(const std::string& method, const std::optional<std::string>& executor,
            const py::list& slots, const py::list& groups, const py::dict& state) {
-  options_.method = method == "adamp" ? Method::kAdamP : Method::kSGDP;
+  options_.method = method_named(method);
   std::unordered_map<PyObject*, int64_t> entry_of;
   int64_t numel = 0;
   std::vector<TensorInfo> infos;
@@ -242,8 +242,7 @@ int32_t Plan::hyper_index_of(int32_t group, double count) {
   if (is_new) {
     Hyper h = group_options_[group];
     if (count > 0) {
-      h.inv_bias_correction1 = 1 / (1 - std::pow(h.decay1, count));
-      h.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(h.decay2, count));
+      for_method(options_.method, [&](auto m) { decltype(m)::correct_bias(h, count); });
     }
     hyper_keys_.emplace_back(group, count);
     hypers_.push_back(h);

@@ -10,21 +10,23 @@
 
 namespace adamp {
 
-enum class Method : int32_t { kAdamP, kSGDP };
+enum class Method : int32_t { kAdamP, kSGDP };  // see methods.h
+constexpr Method kMethods[] = {Method::kAdamP, Method::kSGDP};
 enum class DType : int32_t { kFloat32, kFloat64, kBFloat16, kFloat16 };
 // What the tensor-wide test decides; the values are those of the state `view`.
 enum class View : int32_t { kNone = 0, kChannel = 1, kLayer = 2 };
-// The option `projection`; tensors of fewer than two dimensions are kOff.
-enum class Projection : int32_t { kAuto, kChannel, kLayer, kOff };
+// The option `projection`; tensors of fewer than two dimensions are kOff. One that is fixed is its
+// own outcome.
+enum class Projection : int32_t { kOff = 0, kChannel = 1, kLayer = 2, kAuto = 3 };
 
 // The options of one parameter group at one step count.
 struct Hyper {
   double lr;
   const float* device_lr;  // where lr is a tensor on the device: its address, and lr is not used
   double weight_decay;
-  double decay_gain;  // SGDP divides its weight decay by (1 - momentum); AdamP: 1
+  double decay_factor;  // of weight_decay; SGDP: 1 / (1 - momentum), AdamP: 1
   double wd_ratio, delta, eps;
-  double decay1, gain1, decay2, gain2;  // see Scalars in formulas.h
+  double beta1, one_minus_beta1, beta2, one_minus_beta2;  // see Scalars in methods.h
   double inv_bias_correction1, inv_root_bias_correction2;
   int32_t nesterov, maximize, project_buffer;
 };

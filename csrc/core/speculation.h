@@ -5,8 +5,7 @@
 // foreseen, a tensor is walked again once it is decided ("finished").
 #pragma once
 
-#include "formulas.h"
-#include "params.h"
+#include "projection.h"
 
 namespace adamp {
 
@@ -34,7 +33,7 @@ ADAMP_FN Early foresee(Projection projection, DType dtype, bool one_item, bool r
   // An update rounded to half precision cannot be taken back.
   if (one_item || size_of(dtype) < 4) return Early::kNone;
   if (last == View::kChannel && !rows_are_split) return Early::kChannelRows;
-  if (last == View::kNone && can_undo(plain_update(h), h)) return Early::kAllRows;
+  if (last == View::kNone && can_roll_back(plain_update(h), h)) return Early::kAllRows;
   return Early::kNone;
 }
 
@@ -50,7 +49,7 @@ ADAMP_FN bool updates_early(Early early, Projection projection, bool passes,
                             const RowUpdate<S>& channel, const Scalars<S>& h) {
   return early == Early::kAllRows ||
          (early == Early::kChannelRows &&
-          (projection == Projection::kChannel || (passes && can_undo(channel, h))));
+          (projection == Projection::kChannel || (passes && can_roll_back(channel, h))));
 }
 
 }  // namespace adamp

@@ -1,7 +1,7 @@
 // The cosine test of a row, nearly always without its two square roots.
 #pragma once
 
-#include "../core/formulas.h"
+#include "../core/projection.h"
 
 namespace adamp {
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "../core/formulas.h"
+#include "../core/projection.h"
 
 namespace adamp {
 

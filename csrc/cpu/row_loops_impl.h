@@ -2,8 +2,10 @@
 //
 // Everything but that function is in an unnamed namespace: each instruction set has its own copy.
 
+#include <stdexcept>
 #include <type_traits>
 
+#include "../core/types.h"
 #include "row_loops.h"
 #include "thin_rows.h"
 #include "vec.h"
@@ -14,38 +16,41 @@ namespace {
 ADAMP_FN const Scalars<float>& of_type(const ScalarPair& pair, float) { return pair.in_float; }
 ADAMP_FN const Scalars<double>& of_type(const ScalarPair& pair, double) { return pair.in_double; }
 
-template <Method kMethod, class Storage, bool kNesterov>
+template <class M, class Types, bool kNesterov>
 struct Loops {
-  using S = typename Arithmetic<Storage>::Scalar;
-  using Lanes = typename Arithmetic<Storage>::Lanes;
-  static constexpr int kLanes = Arithmetic<Storage>::kLanes;
-  static constexpr bool kAdam = kMethod == Method::kAdamP;
-  // Otherwise u is the momentum buffer as it is stored.
-  static constexpr bool kKeeps = kAdam || kNesterov;
-  static constexpr bool kMayProjectBuffer = !kAdam && !kNesterov;
+  using param_t = typename Types::param_t;
+  using grad_t = typename Types::grad_t;
+  using state_t = typename Types::state_t;
+  using S = typename Arithmetic<param_t>::Scalar;
+  using Lanes = typename Arithmetic<param_t>::Lanes;
+  static constexpr int kLanes = Arithmetic<param_t>::kLanes;
+  static constexpr bool kMoment2 = kTwoMoments<M>;
+  static constexpr bool kMayProjectBuffer = M::kUpdateIsMoment && !kNesterov;
+  // Otherwise u is the moment as it is stored.
+  static constexpr bool kKeeps = !kMayProjectBuffer;
   // Elements prefetched ahead into the first cache, across the end of a page, where the processor's
   // own prefetcher stops; and into the second, where an update behind disturbs that one: where its
   // rows are too long to be still in the first cache. Measured on one core of an EPYC, 12.6 M
   // elements, projected over not: rows of 768 1.19 (SGDP) and 1.14 (AdamP), with the second
   // prefetch 1.24 and 1.18; rows of 2304 1.51 and 1.30, with it 1.41 and 1.23.
-  static constexpr int64_t kNear = 256 / sizeof(Storage);
-  static constexpr int64_t kFar = 2048 / sizeof(Storage);
-  static constexpr int64_t kLongRow = 3072 / sizeof(Storage);
+  static constexpr int64_t kNear = 256 / sizeof(param_t);
+  static constexpr int64_t kFar = 2048 / sizeof(param_t);
+  static constexpr int64_t kLongRow = 3072 / sizeof(param_t);
   static constexpr int kFirstCache = 3, kSecondCache = 2;  // as __builtin_prefetch names them
 
   struct Pointers {
-    Storage* p;
-    const Storage* g;
-    Storage* m;
-    Storage* v;
+    param_t* p;
+    const grad_t* g;
+    state_t* m;
+    state_t* v;
   };
   struct LaneSums {
     Lanes pp, gg, pg, pu;
   };
 
   static ADAMP_FN Pointers pointers(const Block& block) {
-    return {static_cast<Storage*>(block.param), static_cast<const Storage*>(block.grad),
-            static_cast<Storage*>(block.moment1), static_cast<Storage*>(block.moment2)};
+    return {static_cast<param_t*>(block.param), static_cast<const grad_t*>(block.grad),
+            static_cast<state_t*>(block.moment1), static_cast<state_t*>(block.moment2)};
   }
 
   // Whole vectors, or (kTail) the last `count` elements of a run.
@@ -67,15 +72,14 @@ struct Loops {
   static ADAMP_FN Lanes perturb(Lanes m, Lanes v, Lanes g, const Scalars<S>& h) {
     Scalars<S> fixed = h;
     fixed.nesterov = kNesterov;
-    if constexpr (kAdam) return adam_perturb(m, root(v), g, fixed);
-    return sgd_perturb(m, g, fixed);
+    return M::perturb(m, v, g, fixed);
   }
 
   // A moment as a later visit would read it back.
   template <bool kTail>
-  static ADAMP_FN Lanes stored(Storage* at, Lanes x, int64_t count) {
+  static ADAMP_FN Lanes stored(state_t* at, Lanes x, int64_t count) {
     put<kTail>(at, x, count);
-    if constexpr (sizeof(Storage) < sizeof(S)) return get<kTail>(at, count);
+    if constexpr (sizeof(state_t) < sizeof(S)) return get<kTail>(at, count);
     return x;
   }
 
@@ -84,7 +88,7 @@ struct Loops {
     __builtin_prefetch(at.p + i, 1, kCache);
     __builtin_prefetch(at.g + i, 0, kCache);
     __builtin_prefetch(at.m + i, 1, kCache);
-    if constexpr (kAdam) __builtin_prefetch(at.v + i, 1, kCache);
+    if constexpr (kMoment2) __builtin_prefetch(at.v + i, 1, kCache);
   }
 
   struct Inputs {
@@ -94,7 +98,7 @@ struct Loops {
   static ADAMP_FN Inputs read(const Pointers& at, int64_t i, int64_t count) {
     const Lanes p = get<kTail>(at.p + i, count);
     Lanes v = p;
-    if constexpr (kAdam) v = get<kTail>(at.v + i, count);
+    if constexpr (kMoment2) v = get<kTail>(at.v + i, count);
     return {p, get<kTail>(at.g + i, count), get<kTail>(at.m + i, count), v};
   }
 
@@ -103,10 +107,10 @@ struct Loops {
                                         const Inputs& in, const Scalars<S>& h, S shrink,
                                         LaneSums& sums, [[maybe_unused]] S* kept) {
     const Lanes p = in.p, g = in.g * h.sign;
-    const Lanes m = stored<kTail>(at.m + i, moving_average(in.m, g, h.decay1, h.gain1), count);
+    const Lanes m = stored<kTail>(at.m + i, M::moment1(in.m, g, h), count);
     Lanes v = p;
-    if constexpr (kAdam) {
-      v = stored<kTail>(at.v + i, moving_average(in.v, g * g, h.decay2, h.gain2), count);
+    if constexpr (kMoment2) {
+      v = stored<kTail>(at.v + i, M::moment2(in.v, g, h), count);
     }
     Lanes u = perturb(m, v, g, h);
     if constexpr (kTail) u = keep_first(u, count);  // eps = 0 makes 0/0 of the lanes beyond the end
@@ -123,13 +127,13 @@ struct Loops {
 
   // A block that is behind, as the loops see it.
   struct Later {
-    Storage* p;
-    Storage* m;
+    param_t* p;
+    state_t* m;
     const S* kept;
   };
 
   static ADAMP_FN Later later(const Behind& behind) {
-    return {static_cast<Storage*>(behind.block.param), static_cast<Storage*>(behind.block.moment1),
+    return {static_cast<param_t*>(behind.block.param), static_cast<state_t*>(behind.block.moment1),
             static_cast<const S*>(behind.kept)};
   }
 
@@ -199,7 +203,7 @@ struct Loops {
                                           const Later& behind, RowUpdate<S> update) {
     // SGDP, two at a time where the row behind comes out of the second cache: 3 to 6 % less. AdamP
     // has too many values in flight: nothing, and 5 % more with vectors of 32 bytes.
-    constexpr int kTurn = !kAdam && kBehind && kLong ? 2 : 1;
+    constexpr int kTurn = !kMoment2 && kBehind && kLong ? 2 : 1;
     const int64_t end = i + cols;
     LaneSums sums = {};
     for (; i + kTurn * kLanes <= end; i += kTurn * kLanes) {
@@ -299,17 +303,16 @@ struct Loops {
     if constexpr (!kTail) {
       __builtin_prefetch(at.p + i + kNear, 1);
       __builtin_prefetch(at.m + i + kNear, 0);
-      if constexpr (kAdam) __builtin_prefetch(at.v + i + kNear, 0);
+      if constexpr (kMoment2) __builtin_prefetch(at.v + i + kNear, 0);
     }
     Lanes p = get<kTail>(at.p + i, count);
     const Lanes m = get<kTail>(at.m + i, count);
     Lanes v = p, g = p;
-    if constexpr (kAdam) v = get<kTail>(at.v + i, count);
+    if constexpr (kMoment2) v = get<kTail>(at.v + i, count);
     if constexpr (kNesterov) g = get<kTail>(at.g + i, count) * h.sign;
     Lanes u = perturb(m, v, g, h);
     if constexpr (kUndo) {
       p = recover_weight(p, u, previous.shrink, h.step_size);
-      // A projected buffer is what was stored; `previous` then names the decay alone (see apply).
       if constexpr (kBuffer) u += radial_part(p, previous.radial);
     }
     return {p, u};
@@ -342,8 +345,7 @@ struct Loops {
     RowUpdate<S> from = previous == nullptr ? RowUpdate<S>() : narrowed(*previous);
     if constexpr (kMayProjectBuffer) {
       if (h.project_buffer) {
-        // p_new = p - (decay*p + lr*b) with b the buffer as stored, already projected if it was.
-        if (previous != nullptr && previous->radial != 0) from.shrink = h.decay_projected;
+        from = roll_back_of(from, true, h);
         return previous == nullptr ? apply_run<false, true>(block, h, to, from)
                                    : apply_run<true, true>(block, h, to, from);
       }
@@ -407,17 +409,19 @@ ADAMP_FN const S* in_arithmetic(const Storage* from, int64_t numel, S* room) {
   }
 }
 
-template <class Storage>
+template <class Types>
 bool thin_rows_pass(const Block& block, double bound, double eps) {
-  using S = typename Arithmetic<Storage>::Scalar;
+  using param_t = typename Types::param_t;
+  using grad_t = typename Types::grad_t;
+  using S = typename Arithmetic<param_t>::Scalar;
   alignas(64) S wide_p[kChunkElements], wide_g[kChunkElements];
   for (int64_t row = 0, rows; row < block.rows; row += rows) {
     rows = chunk_rows(block.cols, block.rows - row);
     const int64_t first = row * block.cols, numel = rows * block.cols;
     const S* const p =
-        in_arithmetic(static_cast<const Storage*>(block.param) + first, numel, wide_p);
+        in_arithmetic(static_cast<const param_t*>(block.param) + first, numel, wide_p);
     const S* const g =
-        in_arithmetic(static_cast<const Storage*>(block.grad) + first, numel, wide_g);
+        in_arithmetic(static_cast<const grad_t*>(block.grad) + first, numel, wide_g);
     // The first by itself: mostly it fails.
     if (row == 0 && !row_passes(p, g, block.cols, bound, eps)) return false;
     if (!rows_pass(p, g, rows, block.cols, bound, eps)) return false;
@@ -425,10 +429,10 @@ bool thin_rows_pass(const Block& block, double bound, double eps) {
   return true;
 }
 
-template <Method kMethod, class Storage>
+template <class M, class Types>
 struct ByNesterov {
-  using With = Loops<kMethod, Storage, true>;
-  using Without = Loops<kMethod, Storage, false>;
+  using With = Loops<M, Types, true>;
+  using Without = Loops<M, Types, false>;
 
   static void accumulate(const Block& block, const ScalarPair& pair, Accumulate what,
                          RowUpdate<double> now, RowSums<double>* sums, void* kept,
@@ -452,33 +456,35 @@ struct ByNesterov {
   }
 };
 
-template <Method kMethod, class Storage>
-const RowLoops& loops_of_type() {
-  using Either = ByNesterov<kMethod, Storage>;
+template <class M, class Types>
+const RowLoops& loops_of_types() {
+  using Either = ByNesterov<M, Types>;
   static constexpr RowLoops loops = {Either::accumulate, Either::apply_kept, Either::apply,
-                                     thin_rows_pass<Storage>, Either::project_thin_rows};
+                                     thin_rows_pass<Types>, Either::project_thin_rows};
   return loops;
 }
 
-template <Method kMethod>
+template <class M>
 const RowLoops& loops_of(DType dtype) {
   switch (dtype) {
+    case DType::kFloat32:
+      return loops_of_types<M, Types<float>>();
     case DType::kFloat64:
-      return loops_of_type<kMethod, double>();
+      return loops_of_types<M, Types<double>>();
     case DType::kBFloat16:
-      return loops_of_type<kMethod, BFloat16>();
+      return loops_of_types<M, Types<BFloat16>>();
     case DType::kFloat16:
-      return loops_of_type<kMethod, Float16>();
-    default:
-      return loops_of_type<kMethod, float>();
+      return loops_of_types<M, Types<Float16>>();
   }
+  throw std::invalid_argument("adamp_fused: an unknown dtype");
 }
 
 }  // namespace
 
 const RowLoops& ADAMP_ROW_LOOPS(Method method, DType dtype) {
-  return method == Method::kAdamP ? loops_of<Method::kAdamP>(dtype)
-                                  : loops_of<Method::kSGDP>(dtype);
+  return for_method(method, [dtype](auto m) -> const RowLoops& {
+    return loops_of<decltype(m)>(dtype);
+  });
 }
 
 }  // namespace adamp

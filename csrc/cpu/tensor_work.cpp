@@ -83,7 +83,9 @@ Block TensorWork::block_of(const Item& item) const {
 }
 
 int64_t TensorWork::bytes_of_u() const {
-  if (method_ == Method::kSGDP && !options().nesterov) return 0;
+  const bool update_is_moment =
+      for_method(method_, [](auto m) { return decltype(m)::kUpdateIsMoment; });
+  if (update_is_moment && !options().nesterov) return 0;
   return info_.rows * info_.cols * size_of_u(info_.dtype);
 }
 
@@ -151,7 +153,7 @@ void TensorWork::step_whole(const Item& item, Scratch& scratch) {
     total_ = slot.sums;
     failed_rows = slot.failed_rows;
   }
-  choose(failed_rows);
+  decide_by(failed_rows);
   apply_kept(block, scratch.sums.data(), kept, scratch);
 }
 
@@ -190,9 +192,7 @@ void TensorWork::apply_kept(const Block& block, const Sums* sums, const void* ke
                             Scratch& scratch) {
   const Scalars<double>& h = options();
   if (outcome_ != View::kChannel) {
-    scratch.rows[0] = {
-        outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain_update(h),
-        true};
+    scratch.rows[0] = {shared_update(outcome_, total_.pp, total_.pu, h), true};
     loops_.apply_kept({block.as_run(), scratch.rows.data(), kept}, *scalars_);
   } else if (by_rows_) {
     for (int64_t row = 0; row < block.rows; ++row) {
@@ -250,30 +250,30 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
   }
 }
 
-void TensorWork::choose(int64_t failed_rows) {
-  if (info_.projection != Projection::kAuto) {
-    outcome_ = info_.projection == Projection::kChannel ? View::kChannel : View::kLayer;
-    return;
-  }
+// Decides the tensor by its total_.
+void TensorWork::decide_by(int64_t failed_rows) {
   const double numel = static_cast<double>(info_.rows) * static_cast<double>(info_.cols);
-  const double bound = cosine_bound(numel, options());
-  outcome_ = failed_rows == 0                             ? View::kChannel
-             : cosine_below(total_, bound, options().eps) ? View::kLayer
-                                                          : View::kNone;
-  *info_.view = static_cast<int32_t>(outcome_);
+  outcome_ = adamp::decide(info_.projection, failed_rows, total_, numel, options());
+  if (info_.view != nullptr) *info_.view = static_cast<int32_t>(outcome_);
+}
+
+// Adds up what the items have left, total_ too.
+TensorWork::Slot TensorWork::reduce() {
+  if (rows_are_split_ && by_rows_) join_split_rows();
+  Slot all = {};
+  for (int64_t i = 0; i < items_.count; ++i) {
+    add_to(all.sums, slots_[i].sums);
+    all.failed_rows += slots_[i].failed_rows;
+    all.pending_rows += slots_[i].pending_rows;
+  }
+  total_ = all.sums;
+  return all;
 }
 
 bool TensorWork::decide() {
-  if (rows_are_split_ && by_rows_) join_split_rows();
-  total_ = {};
-  int64_t failed_rows = 0, pending_rows = 0;
-  for (int64_t i = 0; i < items_.count; ++i) {
-    add_to(total_, slots_[i].sums);
-    failed_rows += slots_[i].failed_rows;
-    pending_rows += slots_[i].pending_rows;
-  }
-  choose(failed_rows);
-  return pending_rows > 0 || !foreseen(early_, outcome_);
+  const Slot all = reduce();
+  decide_by(all.failed_rows);
+  return all.pending_rows > 0 || !foreseen(early_, outcome_);
 }
 
 // Adds up the pieces of each row, which no single item has seen whole.
@@ -302,8 +302,7 @@ void TensorWork::finish(const Item& item, Scratch& scratch) {
                       kept_of(item.row_begin, item.col_begin), scratch);
   }
   const Scalars<double>& h = options();
-  const RowUpdate<double> shared =
-      outcome_ == View::kLayer ? projected_update(total_.pp, total_.pu, h) : plain;
+  const RowUpdate<double> shared = shared_update(outcome_, total_.pp, total_.pu, h);
   if (outcome_ != View::kChannel && early_ != Early::kChannelRows) {
     loops_.apply(block_of(item), *scalars_, shared, early_ == Early::kAllRows ? &plain : nullptr);
     return;

@@ -72,7 +72,7 @@ class TensorWork {
   // Whether items are left to finish once the tensor is decided, whatever is decided.
   bool surely_unfinished() const { return stepped() && needs_decision() && early_ == Early::kNone; }
   bool needs_decision() const {
-    return info_.projection != Projection::kOff && !one_item() && !projects_in_place();
+    return adamp::needs_decision(info_.projection, one_item(), rows_are_split_);
   }
   const TensorItems& items() const { return items_; }
 
@@ -111,7 +111,8 @@ class TensorWork {
   void join_split_rows();
   template <class Sums>
   void apply_kept(const Block& block, const Sums* sums, const void* kept, Scratch& scratch);
-  void choose(int64_t failed_rows);
+  Slot reduce();
+  void decide_by(int64_t failed_rows);
 
   const Method method_;
   const TensorInfo info_;

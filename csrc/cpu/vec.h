@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-#include "../core/formulas.h"
+#include "../core/projection.h"
 #include "half.h"
 
 // Bytes of a vector: the processor's width, since wider ones would live in memory. Said by the file
@@ -54,7 +54,7 @@ struct Arithmetic<double> {
   static constexpr int kLanes = kDoubleLanes;
 };
 
-ADAMP_FN FloatLanes root(FloatLanes x) {
+ADAMP_FN FloatLanes root_of(FloatLanes x) {
 #if ADAMP_VECTOR_BYTES == 64
   return (FloatLanes)_mm512_sqrt_ps((__m512)x);
 #elif ADAMP_VECTOR_BYTES == 32
@@ -64,7 +64,7 @@ ADAMP_FN FloatLanes root(FloatLanes x) {
   return x;
 #endif
 }
-ADAMP_FN DoubleLanes root(DoubleLanes x) {
+ADAMP_FN DoubleLanes root_of(DoubleLanes x) {
 #if ADAMP_VECTOR_BYTES == 64
   return (DoubleLanes)_mm512_sqrt_pd((__m512d)x);
 #elif ADAMP_VECTOR_BYTES == 32
@@ -324,12 +324,14 @@ ADAMP_FN RowSums<double> row_sums(Lanes pp, Lanes gg, Lanes pg, Lanes pu) {
 }  // namespace
 
 template <>
-struct Finite<FloatLanes> {
-  static ADAMP_FN bool all(FloatLanes x) { return !any_nan(x - x); }
+struct Math<FloatLanes> {
+  static ADAMP_FN FloatLanes square_root(FloatLanes x) { return root_of(x); }
+  static ADAMP_FN bool all_finite(FloatLanes x) { return !any_nan(x - x); }
 };
 template <>
-struct Finite<DoubleLanes> {
-  static ADAMP_FN bool all(DoubleLanes x) { return !any_nan(x - x); }
+struct Math<DoubleLanes> {
+  static ADAMP_FN DoubleLanes square_root(DoubleLanes x) { return root_of(x); }
+  static ADAMP_FN bool all_finite(DoubleLanes x) { return !any_nan(x - x); }
 };
 
 }  // namespace adamp

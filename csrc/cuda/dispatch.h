@@ -7,24 +7,20 @@
 
 namespace adamp {
 
-template <Method kMethod, class Body>
-auto for_types(TypeSet types, const Body& body) {
-  const std::integral_constant<Method, kMethod> method;
-  switch (types) {
-    case TypeSet::kFloat32:
-      return body(method, std::integral_constant<TypeSet, TypeSet::kFloat32>());
-    case TypeSet::kNarrow:
-      return body(method, std::integral_constant<TypeSet, TypeSet::kNarrow>());
-    default:
-      return body(method, std::integral_constant<TypeSet, TypeSet::kAll>());
-  }
-}
-
-// body(integral_constant<Method, ...>, integral_constant<TypeSet, ...>).
+// body(AdamP() or SGDP(), integral_constant<TypeSet, ...>).
 template <class Body>
 auto for_kernel(Method method, TypeSet types, const Body& body) {
-  return method == Method::kAdamP ? for_types<Method::kAdamP>(types, body)
-                                  : for_types<Method::kSGDP>(types, body);
+  return for_method(method, [&](auto m) {
+    switch (types) {
+      case TypeSet::kFloat32:
+        return body(m, std::integral_constant<TypeSet, TypeSet::kFloat32>());
+      case TypeSet::kNarrow:
+        return body(m, std::integral_constant<TypeSet, TypeSet::kNarrow>());
+      case TypeSet::kAll:
+        return body(m, std::integral_constant<TypeSet, TypeSet::kAll>());
+    }
+    throw std::invalid_argument("adamp_fused: an unknown set of types");
+  });
 }
 
 }  // namespace adamp

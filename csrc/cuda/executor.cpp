@@ -11,11 +11,9 @@
 namespace adamp {
 namespace {
 
-// What finishing needs of one tensor between blocks.
-bool needs_finishing(const DeviceTensor& tensor) {
-  const Projection projection = tensor.info.projection;
-  return tensor.item_count > 1 && projection != Projection::kOff &&
-         (projection != Projection::kChannel || tensor.rows_are_split != 0);
+bool needs_decision(const DeviceTensor& tensor) {
+  return adamp::needs_decision(tensor.info.projection, tensor.item_count <= 1,
+                               tensor.rows_are_split != 0);
 }
 
 class Tables {
@@ -46,7 +44,7 @@ class Tables {
           add_finish_ticket(kItemsPerFinish);
         }
       }
-      if (needs_finishing(tensors[t])) to_finish_.push_back({n_tickets() + lag, t, 0});
+      if (needs_decision(tensors[t])) to_finish_.push_back({n_tickets() + lag, t, 0});
     }
     while (!to_finish_.empty()) {
       const int64_t items = tensors[to_finish_.front().tensor].item_count;
@@ -81,7 +79,7 @@ class Tables {
     const auto boundary = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16; };
     tensor.wide = boundary(info.param) == boundary(info.moment1) &&
                   (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
-    if (needs_finishing(tensor)) {
+    if (needs_decision(tensor)) {
       const bool is_double = info.dtype == DType::kFloat64;
       tensor.slots =
           reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));

@@ -13,16 +13,16 @@
 namespace adamp {
 
 // The workers' part in one ticket.
-template <Method kMethod, class Storage>
+template <class M, class Types>
 struct TicketWork {
   const Launch& launch;
   const Fetched& given;
-  SharedMemory<Storage>& memory;
-  TensorWork<kMethod, Storage> work;
+  SharedMemory<typename Types::param_t>& memory;
+  TensorWork<M, Types> work;
 
   ADAMP_DEVICE void run() {
     if (thread_index() == 0) {
-      memory.scalars = make_scalars<typename SharedMemory<Storage>::S>(given.hyper, given.lr);
+      memory.scalars = make_scalars<typename SharedMemory<typename Types::param_t>::S>(given.hyper, given.lr);
     }
     if (given.ticket.kind == TicketKind::kAccumulate) {
       work.accumulate(given.item, [this] { arrive(); });
@@ -99,27 +99,27 @@ struct TicketWork {
   }
 };
 
-template <Method kMethod, class Storage>
+template <class M, class Types>
 ADAMP_DEVICE void run_ticket(const Launch& launch, const Fetched& given) {
-  auto& memory = *reinterpret_cast<SharedMemory<Storage>*>(shared_memory() + kStateBytes);
-  TicketWork<kMethod, Storage>{launch, given, memory, {launch, given, memory}}.run();
+  auto& memory = *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
+  TicketWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
 }
 
-template <Method kMethod, TypeSet kTypes>
+template <class M, TypeSet kTypes>
 ADAMP_DEVICE void run_ticket_of(const Launch& launch, const Fetched& given) {
   if constexpr (kTypes == TypeSet::kFloat32) {
-    return run_ticket<kMethod, float>(launch, given);
+    return run_ticket<M, Types<float>>(launch, given);
   } else {
     switch (given.tensor.info.dtype) {
       case DType::kBFloat16:
-        return run_ticket<kMethod, BFloat16>(launch, given);
+        return run_ticket<M, Types<BFloat16>>(launch, given);
       case DType::kFloat16:
-        return run_ticket<kMethod, Float16>(launch, given);
+        return run_ticket<M, Types<Float16>>(launch, given);
       case DType::kFloat64:
-        if constexpr (kTypes == TypeSet::kAll) run_ticket<kMethod, double>(launch, given);
+        if constexpr (kTypes == TypeSet::kAll) run_ticket<M, Types<double>>(launch, given);
         return;
       case DType::kFloat32:
-        return run_ticket<kMethod, float>(launch, given);
+        return run_ticket<M, Types<float>>(launch, given);
     }
   }
 }
@@ -137,7 +137,7 @@ ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
   return launch;
 }
 
-template <Method kMethod, TypeSet kTypes>
+template <class M, TypeSet kTypes>
 ADAMP_KERNEL(block_size(kTypes), kMostBlocksPerSM)
 step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
@@ -147,9 +147,9 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   for (uint32_t turn = 0;; ++turn) {
     Fetched& next = state.fetched[turn % 2];
     if (fetches) {
-      fetch<kMethod>(args, state.launch, next);
+      fetch<M>(args, state.launch, next);
     } else if (turn > 0) {
-      run_ticket_of<kMethod, kTypes>(state.launch, state.fetched[1 - turn % 2]);
+      run_ticket_of<M, kTypes>(state.launch, state.fetched[1 - turn % 2]);
     }
     sync_block();
     if (next.number < args.n_tickets) continue;

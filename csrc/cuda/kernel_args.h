@@ -9,6 +9,7 @@
 #include "../core/speculation.h"
 #include "../core/params.h"
 #include "../core/tiles.h"
+#include "../core/types.h"
 
 namespace adamp {
 

@@ -83,8 +83,8 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
 }
 
 // The same for a span that is in the tile.
-template <class Storage>
-ADAMP_DEVICE void sum_tile_rows(const Span<Storage>& span, int rows, int cols,
+template <class Types, class Storage>
+ADAMP_DEVICE void sum_tile_rows(const Span<Types>& span, int rows, int cols,
                                 SharedMemory<Storage>& memory) {
   using S = typename SharedMemory<Storage>::S;
   sum_rows(rows, cols, memory, [&](int row, int col) {

@@ -20,9 +20,9 @@ void check(cudaError_t status, const char* what) {
   }
 }
 
-template <Method kMethod, TypeSet kTypes>
+template <class M, TypeSet kTypes>
 int resident() {
-  const auto kernel = step_kernel<kMethod, kTypes>;
+  const auto kernel = step_kernel<M, kTypes>;
   constexpr int kShared = shared_bytes<kTypes>();
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
         "this device has too little shared memory for the step kernel");
@@ -100,16 +100,16 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream) {
 }
 
 int resident_blocks(Method method, TypeSet types) {
-  return for_kernel(method, types, [](auto known_method, auto known_types) {
-    return resident<known_method.value, known_types.value>();
+  return for_kernel(method, types, [](auto m, auto known_types) {
+    return resident<decltype(m), known_types.value>();
   });
 }
 
 void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream) {
-  const cudaError_t status = for_kernel(method, types, [&](auto known_method, auto known_types) {
+  const cudaError_t status = for_kernel(method, types, [&](auto m, auto known_types) {
     constexpr TypeSet kTypes = known_types.value;
     void* arguments[] = {const_cast<KernelArgs*>(&args)};
-    return cudaLaunchKernel(step_kernel<known_method.value, kTypes>, dim3(blocks),
+    return cudaLaunchKernel(step_kernel<decltype(m), kTypes>, dim3(blocks),
                             dim3(block_size(kTypes)), arguments, shared_bytes<kTypes>(),
                             static_cast<cudaStream_t>(stream));
   });

@@ -79,14 +79,19 @@ struct Count {
 };
 
 // One contiguous piece of a tensor's arrays.
-template <class Storage>
+template <class Types>
 struct Span {
-  static constexpr int kWidth = 16 / sizeof(Storage);  // elements of a wide access
+  using param_t = typename Types::param_t;
+  using grad_t = typename Types::grad_t;
+  using state_t = typename Types::state_t;
+  static_assert(sizeof(grad_t) == sizeof(param_t) && sizeof(state_t) == sizeof(param_t),
+                "one pack of each array holds the same elements");
+  static constexpr int kWidth = 16 / sizeof(param_t);  // elements of a wide access
 
-  Storage* p;
-  const Storage* g;
-  Storage* m;
-  Storage* v;
+  param_t* p;
+  const grad_t* g;
+  state_t* m;
+  state_t* v;
   int count;
   int head;   // elements before the first 16-byte boundary
   bool wide;  // all arrays reach their boundaries together
@@ -118,19 +123,20 @@ ADAMP_DEVICE int row_of(int i, float rows_per_element) {
   return static_cast<int>((static_cast<float>(i) + 0.5f) * rows_per_element);
 }
 
-template <Method kMethod, class Storage>
-ADAMP_DEVICE Span<Storage> span_of(const DeviceTensor& tensor, const Item& item, const void* grad) {
+template <class M, class Types>
+ADAMP_DEVICE Span<Types> span_of(const DeviceTensor& tensor, const Item& item, const void* grad) {
+  using Span = adamp::Span<Types>;
   const int64_t offset = item.row_begin * tensor.info.cols + item.col_begin;
-  Span<Storage> span;
-  span.p = static_cast<Storage*>(tensor.info.param) + offset;
-  span.g = static_cast<const Storage*>(grad) + offset;
-  span.m = static_cast<Storage*>(tensor.info.moment1) + offset;
-  span.v =
-      kMethod == Method::kAdamP ? static_cast<Storage*>(tensor.info.moment2) + offset : nullptr;
+  Span span;
+  span.p = static_cast<typename Span::param_t*>(tensor.info.param) + offset;
+  span.g = static_cast<const typename Span::grad_t*>(grad) + offset;
+  span.m = static_cast<typename Span::state_t*>(tensor.info.moment1) + offset;
+  span.v = nullptr;
+  if (kTwoMoments<M>) span.v = static_cast<typename Span::state_t*>(tensor.info.moment2) + offset;
   span.count = static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin));
   const uintptr_t p = reinterpret_cast<uintptr_t>(span.p);
   span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;
-  const int before = static_cast<int>((16 - p % 16) % 16 / sizeof(Storage));
+  const int before = static_cast<int>((16 - p % 16) % 16 / sizeof(typename Span::param_t));
   span.head = before < span.count ? before : span.count;
   return span;
 }

@@ -1,35 +1,34 @@
 // The two loops over the elements of a span: sweep the moments, apply the updates.
 //
-// The mathematics is in ../formulas.h; which thread loads which element, in span.cuh.
+// The mathematics is in ../core/methods.h and projection.h; which thread loads which element, in span.cuh.
 #pragma once
 
 #include "shared_memory.cuh"
 
 namespace adamp {
 
-template <Method kMethod, class Storage>
+template <class M, class Types>
 struct SpanWork {
-  using Memory = SharedMemory<Storage>;
+  using Memory = SharedMemory<typename Types::param_t>;
   using S = typename Memory::S;
-  static constexpr bool kAdam = kMethod == Method::kAdamP;
-
-  static ADAMP_DEVICE S perturb(S m, S v, S g, const Scalars<S>& h) {
-    return kAdam ? adam_perturb(m, square_root(v), g, h) : sgd_perturb(m, g, h);
-  }
+  using param_t = typename Types::param_t;
+  using grad_t = typename Types::grad_t;
+  using state_t = typename Types::state_t;
+  static constexpr bool kMoment2 = kTwoMoments<M>;
 
   // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u
   // stay in the tile; kRevisit: the tensor will be read again once it is decided.
   template <bool kUpdate, bool kKeep, bool kRevisit>
-  static ADAMP_DEVICE void sweep(const Span<Storage>& span, Memory& memory) {
+  static ADAMP_DEVICE void sweep(const Span<Types>& span, Memory& memory) {
     const Scalars<S> h = memory.scalars;
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      Pack<Storage, kCount> p = load<kCount, !kRevisit>(span.p + i);
-      const Pack<Storage, kCount> g = load<kCount, true>(span.g + i);
-      Pack<Storage, kCount> m = load<kCount, !kRevisit>(span.m + i);
-      Pack<Storage, kCount> v = p;
-      if constexpr (kAdam) v = load<kCount, !kRevisit>(span.v + i);
-      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
+      Pack<param_t, kCount> p = load<kCount, !kRevisit>(span.p + i);
+      const Pack<grad_t, kCount> g = load<kCount, true>(span.g + i);
+      Pack<state_t, kCount> m = load<kCount, !kRevisit>(span.m + i);
+      Pack<state_t, kCount> v = {};
+      if constexpr (kMoment2) v = load<kCount, !kRevisit>(span.v + i);
+      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
 #pragma unroll
       for (int first = 0; first < kCount; first += kAtOnce) {
         S weights[kAtOnce], grads[kAtOnce], us[kAtOnce];
@@ -38,9 +37,9 @@ struct SpanWork {
           const int j = first + k;
           const S weight = p.get(j), grad = g.get(j) * h.sign;
           // u follows from the moments as stored: what a later visit reads back.
-          m.set(j, moving_average(m.get(j), grad, h.decay1, h.gain1));
-          if constexpr (kAdam) v.set(j, moving_average(v.get(j), grad * grad, h.decay2, h.gain2));
-          const S u = perturb(m.get(j), v.get(j), grad, h);
+          m.set(j, M::moment1(m.get(j), grad, h));
+          if constexpr (kMoment2) v.set(j, M::moment2(v.get(j), grad, h));
+          const S u = M::perturb(m.get(j), v.get(j), grad, h);
           if constexpr (kUpdate) {
             p.set(j, apply_update(weight, u, plain_update(h), h));
           }
@@ -55,24 +54,21 @@ struct SpanWork {
         }
       }
       store<kCount, !kRevisit>(span.m + i, m);
-      if constexpr (kAdam) store<kCount, !kRevisit>(span.v + i, v);
+      if constexpr (kMoment2) store<kCount, !kRevisit>(span.v + i, v);
       if constexpr (kUpdate) store<kCount, !kRevisit>(span.p + i, p);
     });
   }
 
-  static ADAMP_DEVICE bool projects_buffer(const Scalars<S>& h) {
-    return !kAdam && h.project_buffer && !h.nesterov;
-  }
-
   // Applies the row updates of a span whose p and u are in the tile. None of them has an undo.
-  static ADAMP_DEVICE void apply_kept(const Span<Storage>& span, int cols, const Memory& memory) {
+  static ADAMP_DEVICE void apply_kept(const Span<Types>& span, int cols, const Memory& memory) {
     const Scalars<S> h = memory.scalars;
-    const bool buffer = projects_buffer(h);
+    const bool buffer = projects_buffer<M>(h);
     const float rows_each = rows_per_element(cols);
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
-      Pack<Storage, kCount> p = {}, m = {};
+      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
+      Pack<param_t, kCount> p = {};
+      Pack<state_t, kCount> m = {};
       int row = row_of(i, rows_each);
       int row_end = (row + 1) * cols;
       bool active = memory.row_updates[row].active;
@@ -107,15 +103,16 @@ struct SpanWork {
   // The same where p and u must be read again: u follows from the moments, and with nesterov from
   // the gradient, too.
   template <bool kNesterov>
-  static ADAMP_DEVICE void apply_again(const Span<Storage>& span, int cols, const Memory& memory) {
+  static ADAMP_DEVICE void apply_again(const Span<Types>& span, int cols, const Memory& memory) {
     const Scalars<S> h = memory.scalars;
-    const bool buffer = projects_buffer(h);
+    const bool buffer = projects_buffer<M>(h);
     const float rows_each = rows_per_element(cols);
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      Pack<Storage, kCount> p = load<kCount, true>(span.p + i);
-      Pack<Storage, kCount> m = load<kCount, true>(span.m + i), v = {}, g = {};
-      if constexpr (kAdam) v = load<kCount, true>(span.v + i);
+      Pack<param_t, kCount> p = load<kCount, true>(span.p + i);
+      Pack<state_t, kCount> m = load<kCount, true>(span.m + i), v = {};
+      Pack<grad_t, kCount> g = {};
+      if constexpr (kMoment2) v = load<kCount, true>(span.v + i);
       if constexpr (kNesterov) g = load<kCount, true>(span.g + i);
       bool any = false;
       int row = row_of(i, rows_each);
@@ -130,9 +127,9 @@ struct SpanWork {
         if (!update.active) continue;
         any = true;
         S variance = S(0), grad = S(0);
-        if constexpr (kAdam) variance = v.get(j);
+        if constexpr (kMoment2) variance = v.get(j);
         if constexpr (kNesterov) grad = g.get(j) * h.sign;
-        S weight = p.get(j), u = perturb(m.get(j), variance, grad, h);
+        S weight = p.get(j), u = M::perturb(m.get(j), variance, grad, h);
         if (update.undo) {
           weight = recover_weight(weight, u, update.previous.shrink, h.step_size);
           u += radial_part(weight, update.previous.radial);
@@ -147,12 +144,13 @@ struct SpanWork {
   }
 
   // Stores what the tile holds: p, and in the place of u the projected buffer.
-  static ADAMP_DEVICE void store_kept(const Span<Storage>& span, const Memory& memory) {
-    const bool buffer = projects_buffer(memory.scalars);
+  static ADAMP_DEVICE void store_kept(const Span<Types>& span, const Memory& memory) {
+    const bool buffer = projects_buffer<M>(memory.scalars);
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
-      Pack<Storage, kCount> p = {}, m = {};
+      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
+      Pack<param_t, kCount> p = {};
+      Pack<state_t, kCount> m = {};
 #pragma unroll
       for (int first = 0; first < kCount; first += kAtOnce) {
         S weights[kAtOnce], us[kAtOnce];
@@ -171,15 +169,15 @@ struct SpanWork {
 
   // Brings p and u of a span back to the tile. The moments are put there first, u in their place
   // one at a time: several at once would take too many registers.
-  static ADAMP_DEVICE void keep_again(const Span<Storage>& span, Memory& memory) {
+  static ADAMP_DEVICE void keep_again(const Span<Types>& span, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      const Pack<Storage, kCount> p = load<kCount, true>(span.p + i);
-      const Pack<Storage, kCount> m = load<kCount, true>(span.m + i);
-      Pack<Storage, kCount> v = {};
-      if constexpr (kAdam) v = load<kCount, true>(span.v + i);
-      constexpr int kAtOnce = Tile<Storage>::template kAtOnce<kCount>;
+      const Pack<param_t, kCount> p = load<kCount, true>(span.p + i);
+      const Pack<state_t, kCount> m = load<kCount, true>(span.m + i);
+      Pack<state_t, kCount> v = {};
+      if constexpr (kMoment2) v = load<kCount, true>(span.v + i);
+      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
 #pragma unroll
       for (int first = 0; first < kCount; first += kAtOnce) {
         S weights[kAtOnce], moments1[kAtOnce], moments2[kAtOnce];
@@ -187,18 +185,18 @@ struct SpanWork {
         for (int k = 0; k < kAtOnce; ++k) {
           weights[k] = p.get(first + k);
           moments1[k] = m.get(first + k);
-          if constexpr (kAdam) moments2[k] = v.get(first + k);
+          if constexpr (kMoment2) moments2[k] = v.get(first + k);
         }
         memory.p.put(span, i + first, weights);
         memory.u.put(span, i + first, moments1);
-        if constexpr (kAdam) memory.g.put(span, i + first, moments2);
+        if constexpr (kMoment2) memory.g.put(span, i + first, moments2);
       }
 #pragma unroll 1
       for (int k = i; k < i + kCount; ++k) {
         S variance = S(0), grad = S(0);
-        if constexpr (kAdam) variance = memory.g(span, k);
+        if constexpr (kMoment2) variance = memory.g(span, k);
         if (h.nesterov) grad = to_arithmetic(span.g[k]) * h.sign;
-        const S u[1] = {perturb(memory.u(span, k), variance, grad, h)};
+        const S u[1] = {M::perturb(memory.u(span, k), variance, grad, h)};
         memory.u.put(span, k, u);
       }
     });

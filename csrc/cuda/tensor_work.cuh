@@ -7,11 +7,11 @@
 
 namespace adamp {
 
-template <Method kMethod, class Storage>
+template <class M, class Types>
 struct TensorWork {
-  using Loops = SpanWork<kMethod, Storage>;
-  using Thin = ThinRows<kMethod, Storage>;
-  using Memory = SharedMemory<Storage>;
+  using Loops = SpanWork<M, Types>;
+  using Thin = ThinRows<M, Types>;
+  using Memory = SharedMemory<typename Types::param_t>;
   using S = typename Memory::S;
 
   const Launch& launch;
@@ -100,7 +100,7 @@ struct TensorWork {
     const View outcome = memory.outcome;
     const bool right = foreseen(memory.early, outcome);
     const int rows = rows_of(item);
-    const bool buffer = Loops::projects_buffer(h);
+    const bool buffer = projects_buffer<M>(h);
     for (int row = thread_index(); row < rows; row += worker_count()) {
       const RowRecord<S>& record = row_records()[item.row_begin + row];
       const bool updated = load_cross_block(&record.updated) != 0;
@@ -109,17 +109,11 @@ struct TensorWork {
       SharedUpdate<S> update = {};
       update.next = outcome == View::kChannel
                         ? channel
-                        : whole_update(outcome, memory.total.pp, memory.total.pu);
+                        : shared_update(outcome, memory.total.pp, memory.total.pu, h);
       update.active = !(updated && right);
       update.undo = updated;
-      if (memory.early != Early::kChannelRows) {
-        update.previous = plain_update(h);
-      } else if (buffer) {
-        // p_new = p - (decay*p + lr*b) with b the buffer as stored, projected already.
-        update.previous = {h.decay_projected, channel.radial};
-      } else {
-        update.previous = {channel.shrink, S(0)};
-      }
+      update.previous = roll_back_of(
+          memory.early == Early::kChannelRows ? channel : plain_update(h), buffer, h);
       memory.row_updates[row] = update;
     }
     sync_workers();
@@ -145,8 +139,8 @@ struct TensorWork {
     return reinterpret_cast<RowRecord<S>*>(launch.scratch + given.tensor.records);
   }
   ADAMP_DEVICE RowRecord<S>* row_records() const { return records() + 1; }
-  ADAMP_DEVICE Span<Storage> span_of(const Item& item) const {
-    return adamp::span_of<kMethod, Storage>(given.tensor, item, given.grad);
+  ADAMP_DEVICE Span<Types> span_of(const Item& item) const {
+    return adamp::span_of<M, Types>(given.tensor, item, given.grad);
   }
 
   ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
@@ -156,8 +150,8 @@ struct TensorWork {
   // A tensor of one item is decided on the spot, and one that is always projected by channel needs
   // nobody.
   ADAMP_DEVICE bool needs_decision() const {
-    return !one_item() &&
-           (given.tensor.info.projection != Projection::kChannel || given.tensor.rows_are_split);
+    return adamp::needs_decision(given.tensor.info.projection, one_item(),
+                                 given.tensor.rows_are_split != 0);
   }
 
   // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
@@ -215,11 +209,6 @@ struct TensorWork {
     }
   }
 
-  ADAMP_DEVICE RowUpdate<S> whole_update(View outcome, S pp, S pu) const {
-    return outcome == View::kLayer ? projected_update(pp, pu, memory.scalars)
-                                   : plain_update(memory.scalars);
-  }
-
   ADAMP_DEVICE void apply_kept(const Item& item) {
     if (thin()) {
       apply_thin(item);
@@ -231,7 +220,7 @@ struct TensorWork {
   ADAMP_DEVICE void apply_thin(const Item& item) {
     const View outcome = memory.outcome;
     Thin::apply(span_of(item), rows_of(item), cols_of(item), outcome == View::kChannel,
-                whole_update(outcome, memory.total.pp, memory.total.pu), memory);
+                shared_update(outcome, memory.total.pp, memory.total.pu, memory.scalars), memory);
   }
 
   // All thin rows of a tensor wait for the decision, or have had the plain update.
@@ -253,7 +242,7 @@ struct TensorWork {
       memory.outcome = outcome;
       memory.total = total;
     }
-    const RowUpdate<S> whole = whole_update(outcome, total.pp, total.pu);
+    const RowUpdate<S> whole = shared_update(outcome, total.pp, total.pu, memory.scalars);
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       SharedUpdate<S>& update = memory.row_updates[row];
       if (outcome != View::kChannel) update.next = whole;
@@ -290,12 +279,9 @@ struct TensorWork {
   ADAMP_DEVICE RowSums<S> slot_sums(int64_t i) const { return load_sums(&slots()[i].sums); }
 
   ADAMP_DEVICE View outcome_of(uint32_t failed, const RowSums<S>& total) const {
-    if (given.tensor.info.projection == Projection::kChannel) return View::kChannel;
-    if (given.tensor.info.projection == Projection::kLayer) return View::kLayer;
-    if (failed == 0) return View::kChannel;
-    const S numel = S(given.tensor.info.rows) * S(given.tensor.info.cols);
-    const Scalars<S>& h = memory.scalars;
-    return cosine_below(total, cosine_bound(numel, h), h.eps) ? View::kLayer : View::kNone;
+    const TensorInfo& info = given.tensor.info;
+    const S numel = S(info.rows) * S(info.cols);
+    return adamp::decide(info.projection, failed, total, numel, memory.scalars);
   }
 
   ADAMP_DEVICE void note_outcome(View outcome) const {

@@ -9,14 +9,14 @@
 
 namespace adamp {
 
-template <Method kMethod, class Storage>
+template <class M, class Types>
 struct ThinRows {
-  using Loops = SpanWork<kMethod, Storage>;
-  using Memory = SharedMemory<Storage>;
+  using Loops = SpanWork<M, Types>;
+  using Memory = SharedMemory<typename Types::param_t>;
   using S = typename Memory::S;
 
   // Tests the rows of a span. Each warp leaves in memory the sums over its rows, and how many fail.
-  static ADAMP_DEVICE void judge(const Span<Storage>& span, int rows, int cols, bool test,
+  static ADAMP_DEVICE void judge(const Span<Types>& span, int rows, int cols, bool test,
                                  Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     const S bound = cosine_bound(S(cols), h);
@@ -40,7 +40,7 @@ struct ThinRows {
   }
 
   // Takes the plain update back from the rows of a span.
-  static ADAMP_DEVICE void undo(const Span<Storage>& span, int rows, int cols, Memory& memory) {
+  static ADAMP_DEVICE void undo(const Span<Types>& span, int rows, int cols, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     for (int row = thread_index(); row < rows; row += worker_count()) {
       for_each_of_row(row, cols, [&](int i) {
@@ -52,7 +52,7 @@ struct ThinRows {
   }
 
   // Updates the rows of a span: channel-wise, or all of them by `otherwise`.
-  static ADAMP_DEVICE void apply(const Span<Storage>& span, int rows, int cols, bool channel,
+  static ADAMP_DEVICE void apply(const Span<Types>& span, int rows, int cols, bool channel,
                                  const RowUpdate<S>& otherwise, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     for (int row = thread_index(); row < rows; row += worker_count()) {

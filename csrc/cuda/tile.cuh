@@ -15,14 +15,14 @@ struct alignas(16) Tile {
   template <int kCount>
   static constexpr int kAtOnce = kCount < kPerWide ? kCount : kPerWide;
   // Room before the first pack, whose place is a multiple of its size.
-  static constexpr int kWidth = Span<Storage>::kWidth;
+  static constexpr int kWidth = 16 / sizeof(Storage);
   static constexpr int kSize = tile_elements(kDTypeOf<Storage>) + kWidth;
 
   S values[kSize];
 
   // Element i of the span, or the wide place's worth that begins with it.
-  template <int kCount>
-  ADAMP_DEVICE void put(const Span<Storage>& span, int i, const S (&from)[kCount]) {
+  template <int kCount, class Span>
+  ADAMP_DEVICE void put(const Span& span, int i, const S (&from)[kCount]) {
     static_assert(kCount == 1 || kCount == kPerWide, "one element, or 16 bytes");
     if constexpr (kCount == 1) {
       values[at(span, i)] = from[0];
@@ -32,8 +32,8 @@ struct alignas(16) Tile {
       store_wide_shared(&values[at(span, i)], wide);
     }
   }
-  template <int kCount>
-  ADAMP_DEVICE void get(const Span<Storage>& span, int i, S (&to)[kCount]) const {
+  template <int kCount, class Span>
+  ADAMP_DEVICE void get(const Span& span, int i, S (&to)[kCount]) const {
     static_assert(kCount == 1 || kCount == kPerWide, "one element, or 16 bytes");
     if constexpr (kCount == 1) {
       to[0] = values[at(span, i)];
@@ -42,9 +42,11 @@ struct alignas(16) Tile {
       memcpy(to, &wide, sizeof wide);
     }
   }
-  ADAMP_DEVICE S operator()(const Span<Storage>& span, int i) const { return values[at(span, i)]; }
+  template <class Span>
+  ADAMP_DEVICE S operator()(const Span& span, int i) const { return values[at(span, i)]; }
 
-  static ADAMP_DEVICE int at(const Span<Storage>& span, int i) {
+  template <class Span>
+  static ADAMP_DEVICE int at(const Span& span, int i) {
     const int place = i + (-span.head & (kWidth - 1));
     // A pack of a 16-bit type fills two wide places. Eight threads, whose accesses go together,
     // would meet by twos in the same banks, if every second four of them did not swap the two.

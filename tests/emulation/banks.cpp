@@ -24,7 +24,7 @@ int most_in_a_bank(int threads, int bytes, const Place& place) {
 // Lanes that have thin rows of their own.
 template <class Storage>
 int worst_of_thin_rows(int lanes) {
-  using Thin = adamp::ThinRows<adamp::Method::kAdamP, Storage>;
+  using Thin = adamp::ThinRows<adamp::AdamP, adamp::Types<Storage>>;
   using Tile = adamp::Tile<Storage>;
   int worst = 0;
   for (int cols = 1; cols <= adamp::kThinCols; ++cols) {
@@ -33,7 +33,7 @@ int worst_of_thin_rows(int lanes) {
         const auto place = [&](int t) {
           const int row = first + t;
           const int col = (Thin::first_column(row, cols) + k) % cols;
-          return Tile::at(adamp::Span<Storage>{}, row * cols + col);
+          return Tile::at(adamp::Span<adamp::Types<Storage>>{}, row * cols + col);
         };
         using S = typename Tile::S;
         worst = std::max(worst, most_in_a_bank<S>(lanes, sizeof(S), place));
@@ -47,12 +47,12 @@ template <class Storage>
 void print_worst() {
   using Tile = adamp::Tile<Storage>;
   using S = typename Tile::S;
-  constexpr int kWidth = adamp::Span<Storage>::kWidth;
+  constexpr int kWidth = adamp::Span<adamp::Types<Storage>>::kWidth;
   // Of a warp, as many threads at a time as fill all banks once.
   constexpr int kLanes = 128 / static_cast<int>(sizeof(S));
   int puts = 0, reads = 0;
   for (int head = 0; head < kWidth; ++head) {
-    adamp::Span<Storage> span = {};
+    adamp::Span<adamp::Types<Storage>> span = {};
     span.head = head;
     for (int first = head; first + 8 * kWidth <= 2048; first += 8 * kWidth) {
       for (int j = 0; j < kWidth; j += Tile::kPerWide) {

@@ -14,11 +14,10 @@ constexpr bool kFloatOnly = false;
 
 void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
                    const adamp::KernelArgs& args, const Schedule& schedule) {
-  adamp::for_kernel(method, types, [&](auto known_method, auto known_types) {
-    constexpr adamp::Method kMethod = known_method.value;
+  adamp::for_kernel(method, types, [&](auto m, auto known_types) {
     constexpr adamp::TypeSet kTypes = known_types.value;
     if constexpr (kTypes == adamp::TypeSet::kFloat32 || !kFloatOnly) {
-      const auto body = [&args] { adamp::step_kernel<kMethod, kTypes>(args); };
+      const auto body = [&args] { adamp::step_kernel<decltype(m), kTypes>(args); };
       run_launch({blocks, adamp::block_size(kTypes), adamp::workers(kTypes),
                   adamp::shared_bytes<kTypes>(), body},
                  schedule);

@@ -34,11 +34,11 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
   std::vector<double> u(x.p.size());
   for (size_t i = 0; i < u.size(); ++i) {
     const double g = h.maximize ? -x.g[i] : x.g[i];
-    x.m[i] = round_to(dtype, h.decay1 * x.m[i] + h.gain1 * g);
+    x.m[i] = round_to(dtype, h.beta1 * x.m[i] + h.one_minus_beta1 * g);
     double numerator = x.m[i];
-    if (h.nesterov) numerator = h.decay1 * x.m[i] + (adam ? h.gain1 : 1) * g;
+    if (h.nesterov) numerator = h.beta1 * x.m[i] + (adam ? h.one_minus_beta1 : 1) * g;
     if (adam) {
-      x.v[i] = round_to(dtype, h.decay2 * x.v[i] + h.gain2 * g * g);
+      x.v[i] = round_to(dtype, h.beta2 * x.v[i] + h.one_minus_beta2 * g * g);
       numerator /= std::sqrt(x.v[i]) * h.inv_root_bias_correction2 + h.eps;
     }
     u[i] = numerator;
@@ -68,7 +68,7 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
   }
   const double step_size = h.lr * h.inv_bias_correction1;
   for (int64_t i = 0; i < rows * cols; ++i) {
-    double decay = h.lr * h.weight_decay * h.decay_gain;
+    double decay = h.lr * h.weight_decay * h.decay_factor;
     if (view != View::kNone) {
       const Sums& sums = view == View::kChannel ? of_row[i / cols] : all;
       // Nothing lies along weights of an infinite norm.

@@ -35,6 +35,7 @@ std::string check_scratch() {
     one.rows = rows;
     one.cols = cols;
     one.dtype = DType::kFloat64;
+    one.projection = Projection::kAuto;
     return one;
   };
   int64_t last_bytes = 0, scratch_bytes = 0;

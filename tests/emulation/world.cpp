@@ -90,17 +90,17 @@ Hyper World::hyper(size_t tensor, int step) const {
   h.nesterov = o.nesterov;
   h.maximize = o.maximize;
   h.project_buffer = o.project_buffer;
-  h.decay_gain = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
-  h.decay1 = 0.9;
-  h.gain1 = 0.8;
+  h.decay_factor = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
+  h.beta1 = 0.9;
+  h.one_minus_beta1 = 0.8;
   if (case_.method == Method::kAdamP) {
-    h.gain1 = 0.1;
-    h.decay2 = 0.999;
-    h.gain2 = 0.001;
+    h.one_minus_beta1 = 0.1;
+    h.beta2 = 0.999;
+    h.one_minus_beta2 = 0.001;
     h.inv_bias_correction1 = 1 / (1 - std::pow(0.9, step + 1));
     h.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(0.999, step + 1));
   } else {
-    h.decay_gain = 10;
+    h.decay_factor = 10;
   }
   return h;
 }

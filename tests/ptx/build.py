@@ -20,7 +20,7 @@ LAUNCH = "tests/ptx/kernel_translated.cpp"
 FLAGS = ast.literal_eval(
     re.findall(r'flags\["nvcc"\] = (\[.*\])', (ROOT / "setup.py").read_text())[0]
 )
-NAME = re.compile(r"step_kernelILNS_6MethodE(\d)ELNS_7TypeSetE(\d)E")
+NAME = re.compile(r"step_kernelINS_\d+([A-Z]+[A-Za-z]*?)ELNS_7TypeSetE(\d)E")
 
 
 def listing(arch: str) -> str:
@@ -58,9 +58,9 @@ def _sources(text: str, name: str, float_only: bool) -> tuple[list[Path], tuple[
             continue
         code = (
             f'#include "{ROOT / "tests/ptx/machine.h"}"\n'
-            f"namespace translated {{\n{translate(f'entry_{found[1]}{found[2]}')}\n}}\n"
+            f"namespace translated {{\n{translate(f'entry_{found[1]}_{found[2]}')}\n}}\n"
         )
-        path = ROOT / emulated.CACHE / "ptx" / f"{name}_{found[1]}{found[2]}.cpp"
+        path = ROOT / emulated.CACHE / "ptx" / f"{name}_{found[1]}_{found[2]}.cpp"
         if not path.exists() or path.read_text() != code:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(code)

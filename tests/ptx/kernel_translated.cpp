@@ -12,12 +12,19 @@ constexpr int kThreads[] = {PTX_THREADS_0, PTX_THREADS_1, PTX_THREADS_2};
 namespace translated {
 
 using Entry = void(const unsigned char* parameter);
-Entry entry_00, entry_10;  // by method, then set of types
+// By method, then set of types.
+Entry entry_AdamP_0, entry_SGDP_0;
 #if defined(EMULATION_FLOAT_ONLY)
-Entry* const entries[2][3] = {{entry_00}, {entry_10}};
+template <class M>
+constexpr Entry* kEntries[3] = {entry_AdamP_0};
+template <>
+constexpr Entry* kEntries<adamp::SGDP>[3] = {entry_SGDP_0};
 #else
-Entry entry_01, entry_02, entry_11, entry_12;
-Entry* const entries[2][3] = {{entry_00, entry_01, entry_02}, {entry_10, entry_11, entry_12}};
+Entry entry_AdamP_1, entry_AdamP_2, entry_SGDP_1, entry_SGDP_2;
+template <class M>
+constexpr Entry* kEntries[3] = {entry_AdamP_0, entry_AdamP_1, entry_AdamP_2};
+template <>
+constexpr Entry* kEntries<adamp::SGDP>[3] = {entry_SGDP_0, entry_SGDP_1, entry_SGDP_2};
 #endif
 
 }  // namespace translated
@@ -26,12 +33,11 @@ namespace emulation {
 
 void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
                    const adamp::KernelArgs& args, const Schedule& schedule) {
-  adamp::for_kernel(method, types, [&](auto known_method, auto known_types) {
+  adamp::for_kernel(method, types, [&](auto m, auto known_types) {
     constexpr adamp::TypeSet kTypes = known_types.value;
     static_assert(adamp::block_size(kTypes) == kThreads[static_cast<int>(kTypes)],
                   "what the kernels were compiled for");
-    const auto kernel =
-        translated::entries[static_cast<int>(known_method.value)][static_cast<int>(kTypes)];
+    const auto kernel = translated::kEntries<decltype(m)>[static_cast<int>(kTypes)];
     const auto body = [&args, kernel] { kernel(reinterpret_cast<const unsigned char*>(&args)); };
     run_launch({blocks, adamp::block_size(kTypes), adamp::workers(kTypes),
                 adamp::shared_bytes<kTypes>(), body},
