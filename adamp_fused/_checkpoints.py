@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from adamp_fused import _backend
-from adamp_fused._option_checks import is_number
+from adamp_fused._methods import Method
+from adamp_fused._numbers import is_number
+from adamp_fused._warnings import warn
 
 #: Keys of other optimizers for the same tensor.
 SAME_AS = {"momentum": "momentum_buffer"}  # torch.optim.SGD
@@ -31,28 +32,22 @@ def keep_implementation(groups: Groups, before: Groups) -> None:
                 group[name] = own[name]
 
 
-def adapt(
-    groups: Groups,
-    state: dict[Tensor, Any],
-    moments: tuple[str, ...],
-    counts: tuple[str, ...],
-    optimizer: str,
-) -> None:
+def adapt(groups: Groups, state: dict[Tensor, Any], method: type[Method], optimizer: str) -> None:
     """Put the loaded state under this optimizer's keys; warn of what it has no use for, or lacks.
 
     Args:
         groups: as loaded, with the optimizer's parameters.
         state: as loaded, by parameter; changed in place.
-        moments: keys of the tensors that a step needs.
-        counts: keys of the other entries.
+        method: whose state it has to be.
         optimizer: its name.
     """
-    needed = moments + (("step",) if "step" in counts else ())
+    moments, counts = method.moments, method.counts()
+    needed = (*moments, *(("step",) if method.counts_steps else ()))
     unused: dict[str, None] = {}  # as an ordered set
     missing: dict[str, None] = {}
     for group in groups:
         # apex keeps it there, where it would not advance.
-        has_count = "step" in counts and is_number(group.get("step"))
+        has_count = method.counts_steps and is_number(group.get("step"))
         count = float(group.pop("step")) if has_count else None
         for param in group["params"]:
             entry = state.get(param)
@@ -86,7 +81,7 @@ def _tell(unused: list[str], missing: list[str], optimizer: str) -> None:
     has = f"has {_quoted(unused)}, which {optimizer} does not use" if unused else ""
     lacks = f"lacks {_quoted(missing)}, which will start from zero" if missing else ""
     if unused or missing:
-        _backend.warn(
+        warn(
             f"the loaded optimizer state {' and '.join(filter(None, (has, lacks)))}; was it saved "
             "by another optimizer?"
         )

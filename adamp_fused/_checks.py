@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from adamp_fused._option_checks import is_number, is_one
+from adamp_fused._numbers import is_number, is_one
 
 STATE_REMEDY = (
     "load the checkpoint of this model with load_state_dict, or start afresh by deleting the "

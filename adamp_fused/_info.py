@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from adamp_fused import _backend
-from adamp_fused._native import built_for, extension, missing
 from adamp_fused._version import __version__
+from adamp_fused.backends import registry
+from adamp_fused.backends.native import built_for, extension, missing
 
 
 def collect() -> dict[str, Any]:
@@ -66,8 +66,8 @@ def _devices() -> list[torch.device]:
 
 def _device(device: torch.device) -> dict[str, Any]:
     why_not = {}
-    for name, backend in _backend.BACKENDS.items():
-        reason = _backend.usable_by_default(backend, device, capturable=False)
+    for name, backend in registry.BACKENDS.items():
+        reason = registry.usable_by_default(backend, device, capturable=False)
         if reason is None:
             break
         why_not[name] = reason

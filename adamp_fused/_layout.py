@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adamp_fused._backend import Groups, Slot, State
+from adamp_fused.backends.protocol import Groups, Slot, State
 
 
 def row_strides(param: Tensor) -> tuple[int, ...]:

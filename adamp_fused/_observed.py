@@ -17,7 +17,7 @@ from torch.optim.optimizer import (
     _global_optimizer_pre_hooks,
 )
 
-from adamp_fused import _native
+from adamp_fused.backends import native
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -26,8 +26,8 @@ _R = TypeVar("_R")
 def _is_observed(optimizer: Optimizer) -> bool:
     return bool(
         torch.compiler.is_compiling()  # first: what follows cannot be traced
-        or _native.extension is None  # which knows who is there
-        or _native.extension.has_observers()
+        or native.extension is None  # which knows who is there
+        or native.extension.has_observers()
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or _global_optimizer_pre_hooks

@@ -17,34 +17,25 @@ from torch._compile import _disable_dynamo
 from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import (
-    _backend,
-    _checkpoints,
-    _checks,
-    _fake,
-    _flattened,
-    _groups,
-    _observed,
-    _option_checks,
-)
-from adamp_fused._backend import Plan, Slot
+from adamp_fused import _checkpoints, _checks, _fake, _flattened, _groups, _observed, _options
 from adamp_fused._layout import Staging
 from adamp_fused._memory import Written, check_apart
+from adamp_fused._methods import Method
+from adamp_fused.backends import registry
+from adamp_fused.backends.protocol import Plan, Slot
 
 
 class ProjectedOptimizer(Optimizer):
-    """Base of both optimizers. A subclass names its method, the moments and counts it keeps."""
+    """Base of both optimizers. A subclass names its method."""
 
-    _method: str
-    _moments: tuple[str, ...]
-    _counts: tuple[str, ...]
+    _method: type[Method]
     _planned_in_inference = False
     profile_hook_step = staticmethod(_observed.hook_step)  # what torch wraps ``step`` in
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
-        _backend.check_name(backend)
-        _option_checks.check_options(defaults, self._method)
-        _option_checks.check_implementation(defaults, backend)
+        registry.check_name(backend)
+        _options.check_options(defaults, self._method)
+        _options.check_implementation(defaults, backend)
         _groups.make_plain(defaults, defaults)
         self._backend_name = backend
         self._prepare_stepping()
@@ -75,7 +66,7 @@ class ProjectedOptimizer(Optimizer):
         group, index = self.param_groups[-1], len(self.param_groups) - 1
         params = group["params"]
         try:
-            _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
+            _options.check_group(self.param_groups, index, self._method, self._backend_name)
             seen: dict[Tensor, str] = {}
             for i, param in enumerate(params):
                 name = self._name(index, i)
@@ -83,7 +74,7 @@ class ProjectedOptimizer(Optimizer):
                 if param.requires_grad:  # frozen, it may be anything until it has a gradient
                     if not is_lazy(param):  # which the first step after it is made looks at
                         _checks.check_param(param, name)
-                    _backend.choose_for(self._backend_name, param, group["capturable"])
+                    registry.choose_for(self._backend_name, param, group["capturable"])
             _flattened.check_pieces(params, functools.partial(self._name, index))
         except Exception:
             self.param_groups.pop()
@@ -186,9 +177,8 @@ class ProjectedOptimizer(Optimizer):
 
     def _check_group(self, index: int) -> None:
         """Check what a step needs of a group as a whole."""
-        _option_checks.check_group(self.param_groups, index, self._method, self._backend_name)
-        if self._method == "sgdp":
-            _option_checks.check_decay(self.param_groups[index], index)
+        _options.check_group(self.param_groups, index, self._method, self._backend_name)
+        self._method.check_step(self.param_groups[index], index)
         params = self.param_groups[index]["params"]
         self._given.check(index, params, functools.partial(self._name, index))
 
@@ -202,7 +192,7 @@ class ProjectedOptimizer(Optimizer):
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
         for slot in slots:
             device = slot.param.device
-            backend = _backend.choose_for(self._backend_name, slot.param, slot.group["capturable"])
+            backend = registry.choose_for(self._backend_name, slot.param, slot.group["capturable"])
             chosen.setdefault((backend.name, device), []).append(slot)
         self._complete_state(slots)
 
@@ -217,9 +207,9 @@ class ProjectedOptimizer(Optimizer):
         staging = Staging()
         plans: list[Plan] = []
         for (name, _), device_slots in chosen.items():
-            backend = _backend.BACKENDS[name]
+            backend = registry.BACKENDS[name]
             if backend.needs_row_layout:
-                device_slots = [staging.stage(slot, self._moments) for slot in device_slots]
+                device_slots = [staging.stage(slot, self._method.moments) for slot in device_slots]
             plans.append(backend.plan(self._method, device_slots, self.param_groups, self.state))
         return [*plans, staging] if staging else plans
 
@@ -247,7 +237,7 @@ class ProjectedOptimizer(Optimizer):
                 if _fake.is_fake(slot.param):
                     continue
                 written.append((slot.param, name, None))
-                for key in (*self._moments, *self._counts):
+                for key in (*self._method.moments, *self._method.counts()):
                     if isinstance(value := slot.state.get(key), Tensor):
                         written.append((value, name, key))
         check_apart(written)
@@ -262,7 +252,9 @@ class ProjectedOptimizer(Optimizer):
             _checks.check_memory(grad, f"the gradient of {name}")
         _checks.check_memory(param, name)
         read = not (slot.group["capturable"] or _fake.is_fake(param))
-        _checks.check_state(param, slot.state, self._moments, self._counts, read, name)
+        _checks.check_state(
+            param, slot.state, self._method.moments, self._method.counts(), read, name
+        )
 
     def _complete_state(self, slots: list[Slot]) -> None:
         """Make what is missing in the parameters' state; give ``step`` and ``view`` their types.
@@ -273,11 +265,11 @@ class ProjectedOptimizer(Optimizer):
         """
         for slot in slots:
             slot.state = self.state.setdefault(slot.param, {})
-        if "step" in self._counts:
+        if self._method.counts_steps:
             for slot in slots:
                 step = slot.state.get("step", 0)
                 slot.state["step"] = _step_tensor(step, slot.param, slot.group["capturable"])
-        for key in self._moments:
+        for key in self._method.moments:
             for slot in slots:
                 if key not in slot.state:
                     slot.state[key] = torch.zeros_like(
@@ -308,22 +300,20 @@ class ProjectedOptimizer(Optimizer):
         else:
             self._plans = []
             _checkpoints.keep_implementation(self.param_groups, before)
-            _checkpoints.adapt(
-                *(self.param_groups, self.state, self._moments, self._counts, type(self).__name__)
-            )
+            _checkpoints.adapt(self.param_groups, self.state, self._method, type(self).__name__)
         for group in self.param_groups:
             for option, default in self.defaults.items():
                 group.setdefault(option, default)
             for param in group["params"]:
                 entry = self.state.get(param, {})
                 try:
-                    _checks.check_state(param, entry, (), self._counts, False, "")
+                    _checks.check_state(param, entry, (), self._method.counts(), False, "")
                 except (TypeError, ValueError, RuntimeError):
                     continue  # the next step says what is wrong, if there is a gradient
                 self._complete_types(entry, param, group)
 
     def _complete_types(self, entry: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        if "step" in self._counts and "step" in entry:
+        if self._method.counts_steps and "step" in entry:
             entry["step"] = _step_tensor(entry["step"], param, group["capturable"])
         if "view" in entry:
             entry["view"] = _view_tensor(entry["view"], param)

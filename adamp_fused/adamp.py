@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from adamp_fused._methods import AdamP
 from adamp_fused._optimizer import ProjectedOptimizer
 
 
@@ -74,9 +75,7 @@ class FusedAdamP(ProjectedOptimizer):
         >>> optimizer.step()
     """
 
-    _method = "adamp"
-    _moments = ("exp_avg", "exp_avg_sq")
-    _counts = ("step", "view")
+    _method = AdamP
 
     def __init__(
         self,

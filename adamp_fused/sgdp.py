@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from adamp_fused._methods import SGDP
 from adamp_fused._optimizer import ProjectedOptimizer
 
 
@@ -68,9 +69,7 @@ class FusedSGDP(ProjectedOptimizer):
         >>> optimizer.step()
     """
 
-    _method = "sgdp"
-    _moments = ("momentum",)
-    _counts = ("view",)
+    _method = SGDP
 
     def __init__(
         self,

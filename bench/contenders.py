@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from adamp_fused import FusedAdamP, FusedSGDP
-from adamp_fused._backend import BACKENDS, choose, usable_by_default
+from adamp_fused.backends.registry import BACKENDS, choose, usable_by_default
 from bench.gradients import LEARNING_RATE
 
 WEIGHT_DECAY = 0.01

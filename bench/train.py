@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from adamp_fused import FusedAdamP
-from adamp_fused._backend import choose
+from adamp_fused.backends.registry import choose
 from bench import console, machine, plots, results
 from bench.contenders import Skipped, official
 

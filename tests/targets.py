@@ -40,7 +40,7 @@ class Target:
 
     def unavailable(self, capturable: bool = False) -> str | None:
         """Say why the backend cannot run here, or None."""
-        from adamp_fused._backend import BACKENDS
+        from adamp_fused.backends.registry import BACKENDS
 
         if self.device != "cpu" and not GPU:
             return f"{self.label}: torch finds no GPU"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from adamp_fused import _backend
-from adamp_fused._backend import BACKENDS
+from adamp_fused._warnings import warn_once
+from adamp_fused.backends.registry import BACKENDS
 from cases import shapes
 from conftest import Kind
 from oracle import LAYER
@@ -83,7 +83,7 @@ def test_default_on_cpu(kind: Kind) -> None:
 def test_triton_needs_its_interpreter_on_cpu() -> None:
     """Without TRITON_INTERPRET the reason names it; a process of its own, as it is read once."""
     code = (
-        "import torch; from adamp_fused._backend import BACKENDS; "
+        "import torch; from adamp_fused.backends.registry import BACKENDS; "
         "print(BACKENDS['triton'].unavailable(torch.device('cpu'), False))"
     )
     env = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
@@ -109,7 +109,7 @@ def test_fallback_is_told_where_the_user_is(kind: Kind) -> None:
         "add_param_group": lambda: optimizer.add_param_group({"params": meta}),
     }
     for wanted, call in calls.items():
-        _backend._say.cache_clear()
+        warn_once.cache_clear()
         with pytest.warns(match="with the reference backend") as caught:
             call()
         (warning,) = caught

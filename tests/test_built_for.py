@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from adamp_fused import _built_for, _native
+from adamp_fused import _built_for
 from adamp_fused._built_for import BuiltFor
+from adamp_fused.backends import native
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,11 +83,11 @@ def test_line_is_found_in_a_file(tmp_path: Path, cuda: str | None, debug: bool) 
 
 def test_extension_of_this_tree_says_what_it_was_built_for() -> None:
     """The file and the loaded module agree, with the torch that runs this test."""
-    extension = _native.extension
+    extension = native.extension
     if extension is None:
-        pytest.skip(f"no extension: {_native.missing}")
+        pytest.skip(f"no extension: {native.missing}")
     built_for = _built_for.read(Path(extension.__file__))
-    assert built_for is not None and built_for == _native.built_for
+    assert built_for is not None and built_for == native.built_for
     assert extension.built_for == built_for.line()
     assert built_for.torch.split(".")[:2] == torch.__version__.split(".")[:2]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from adamp_fused import _triton
-from adamp_fused._reference import _ReferencePlan
-from adamp_fused._triton import load_kernels
+from adamp_fused.backends.reference import _ReferencePlan
+from adamp_fused.backends.triton import backend as triton_backend
+from adamp_fused.backends.triton.backend import load_kernels
 from cases import shapes
 from conftest import Kind
 from gradients import SCRIPT
@@ -134,14 +134,14 @@ def test_table_of_the_second_launch_fails(
 ) -> None:
     """As where memory is short: the first has not been launched."""
     optimizer, params = two_dtypes(kind)
-    step_table = _triton._Launch._step_table
+    step_table = triton_backend._Launch._step_table
 
-    def fails(launch: Any, groups: Any, inputs: Any) -> Any:
+    def fails(launch: Any, *inputs: Any) -> Any:
         if launch._real == torch.float64:
             raise RuntimeError("out of memory")
-        return step_table(launch, groups, inputs)
+        return step_table(launch, *inputs)
 
-    monkeypatch.setattr(_triton._Launch, "_step_table", fails)
+    monkeypatch.setattr(triton_backend._Launch, "_step_table", fails)
     give_gradients(params)
     assert "out of memory" in str(fails_and_changes_nothing(optimizer, params))
     monkeypatch.undo()

@@ -15,7 +15,7 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 
 from hypothesis import assume, given
 
-from adamp_fused._backend import BACKENDS
+from adamp_fused.backends.registry import BACKENDS
 from cases import STATE_KEYS, Shape
 from conftest import Kind
 from emulation.backend import EmulatedBackend

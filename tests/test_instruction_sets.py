@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adamp_fused._native import extension
+from adamp_fused.backends.native import extension
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

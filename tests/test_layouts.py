@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from adamp_fused._backend import BACKENDS
 from adamp_fused._layout import in_layout
+from adamp_fused.backends.registry import BACKENDS
 from cases import DECAY, STATE_KEYS, Shape
 from conftest import Kind
 from layouts import LAYOUTS, channels_last, contiguous, negated, sliced, transposed

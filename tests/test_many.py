@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from adamp_fused._backend import BACKENDS
+from adamp_fused.backends.registry import BACKENDS
 from cases import DECAY, Shape, shapes
 from conftest import Kind
 from emulation.backend import EmulatedBackend

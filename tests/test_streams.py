@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from adamp_fused._backend import BACKENDS
+from adamp_fused.backends.registry import BACKENDS
 from conftest import Kind
 from targets import GPU, TARGETS, Target
 

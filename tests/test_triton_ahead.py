@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from adamp_fused import _triton_options
+from adamp_fused.backends.triton import options
 
 TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
 #: Bytes a thread may spill: float64 AdamP holds twice the registers, and what is left are a few
 #: numbers that every thread has.
 SPILLS = {("float64", True): 56}  # 40 without the order for what is not finite
 #: On AMD, where the compiler is told no limit: two programs of 4 wavefronts on each of 4 SIMDs.
-REGISTERS = {"cuda": _triton_options.MAX_REGISTERS, "hip": 256}
+REGISTERS = {"cuda": options.MAX_REGISTERS, "hip": 256}
 WIDEST = 16
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from adamp_fused import _native
+from adamp_fused.backends import native
 
 
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
     """What the program prints, without the interpreter."""
     pytest.importorskip("triton", reason="Triton is not installed")
-    if _native.extension is None:
-        pytest.skip(_native.not_built())
+    if native.extension is None:
+        pytest.skip(native.not_built())
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TRITON_")}
     environment |= {"TRITON_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
     program = Path(__file__).with_name("triton_load.py")

@@ -37,7 +37,7 @@ TWO_SPANS = Shape("two_spans", (16_399,), "one item of whole vectors, then one t
 @pytest.fixture
 def promised(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Which accesses were made as aligned ones, one by one; those that were are checked."""
-    stages: Any = pytest.importorskip("adamp_fused._triton_stages", reason="no Triton")
+    stages: Any = pytest.importorskip("adamp_fused.backends.triton.stages", reason="no Triton")
     pointer, accesses = stages.pointer, []
 
     def checked(base: Any, start: Any, offset: Any, dtype: Any, aligned: Any) -> Any:

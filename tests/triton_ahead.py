@@ -20,9 +20,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from adamp_fused import _triton_options, _triton_stages, _triton_tables
-from adamp_fused._backend import Slot
-from adamp_fused._triton_kernels import step_kernel
+from adamp_fused._methods import SGDP, AdamP, Method
+from adamp_fused.backends.protocol import Slot
+from adamp_fused.backends.triton import options, stages, tables
+from adamp_fused.backends.triton.kernels import step_kernel
 from bench.workloads import WORKLOADS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -36,7 +37,7 @@ MODELS = {
 THIN = tuple(torch.Size((20_000, cols)) for cols in (1, 2, 3, 4, 5, 8, 9, 16))
 TABLES = {"programs": "*i32", "weights": "*i64", "step_table": "*i64", "words": "*i32"}
 #: Where weights, gradients and moments are read and written, and nothing else is.
-ACCESSES = {"load": _triton_stages.load_real, "store": _triton_stages.store_real}
+ACCESSES = {"load": stages.load_real, "store": stages.store_real}
 PTX = {"load": "ld", "store": "st"}
 
 
@@ -48,23 +49,23 @@ def shapes_of(model: str, dtype: torch.dtype) -> int:
         p = torch.empty(shape, dtype=dtype, device="meta")
         state = {"exp_avg": p, "exp_avg_sq": p, "view": p}
         slots.append(Slot(p, p, state, {"projection": "auto"}, 0))
-    tile, span = _triton_options.tile(dtype), _triton_options.span(dtype)
-    return _triton_tables.build(slots, ("exp_avg", "exp_avg_sq"), tile, span).shapes
+    tile, span = options.tile(dtype), options.span(dtype)
+    return tables.build(slots, ("exp_avg", "exp_avg_sq"), tile, span).shapes
 
 
-def build(target: GPUTarget, adam: bool, dtype: torch.dtype, shapes: int) -> Any:
+def build(target: GPUTarget, method: type[Method], dtype: torch.dtype, shapes: int) -> Any:
     """Compile with what a launch passes."""
-    hardware = _triton_options.Hardware(target.backend, target.warp_size)
-    options = _triton_options.compile_options(adam, dtype, shapes, hardware)
+    hardware = options.Hardware(target.backend, target.warp_size)
+    given = options.compile_options(method, dtype, shapes, hardware)
     names = step_kernel.arg_names
-    constants = {name: options.pop(name) for name in names if name in options}
-    real = {torch.float32: "*fp32", torch.float64: "*fp64"}[_triton_options.real(dtype)]
+    constants = {name: given.pop(name) for name in names if name in given}
+    real = {torch.float32: "*fp32", torch.float64: "*fp64"}[options.real(dtype)]
     pointers = TABLES | {"scratch": real}
     signature = dict.fromkeys(names, "constexpr") | pointers
     # A launch sees from their addresses that the allocator has aligned the tables.
     aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in pointers}
     source = ASTSource(step_kernel, signature, constants, aligned)
-    return triton.compile(source, target=target, options=options)
+    return triton.compile(source, target=target, options=given)
 
 
 def widths(text: str) -> dict[str, dict[int, int]]:
@@ -83,7 +84,7 @@ def widths(text: str) -> dict[str, dict[int, int]]:
         if "inline asm" in line:
             held = "begin" in line  # LLVM counts its lines on from the source's.
         elif not held and (place := re.match(r"\s*\.loc\s+(\d+)\s+(\d+)", line)):
-            ours = files[place[1]] == Path(_triton_stages.__file__).name
+            ours = files[place[1]] == Path(stages.__file__).name
             kind = kinds.get(int(place[2])) if ours else None
         if kind and (size := _bytes(line, kind)):
             found[kind][size] += 1
@@ -117,14 +118,17 @@ def amd_resources(text: str) -> dict[str, int]:
     return {"registers": notes["vgpr_count"], "spilled": sum(notes[name] for name in spills)}
 
 
-def report(target: GPUTarget, model: str, adam: bool, dtype: torch.dtype) -> dict[str, Any]:
+def report(
+    target: GPUTarget, model: str, method: type[Method], dtype: torch.dtype
+) -> dict[str, Any]:
     """Compile one variant, and look at the result."""
-    kernel = build(target, adam, dtype, shapes_of(model, dtype))
+    kernel = build(target, method, dtype, shapes_of(model, dtype))
     if target.backend == "cuda":
         found = nvidia_resources(kernel.asm["cubin"]) | {"widths": widths(kernel.asm["ptx"])}
     else:
         text = kernel.asm["amdgcn"]
         found = amd_resources(text) | {"widths": widths(text)}
+    adam = method is AdamP
     return {"model": model, "adam": adam, "dtype": str(dtype).removeprefix("torch."), **found}
 
 
@@ -134,8 +138,8 @@ def main() -> None:
     target = GPUTarget(kind, int(arch), 32) if kind == "cuda" else GPUTarget(kind, arch, 64)
     for model, dtypes in MODELS.items():
         for dtype in dtypes:
-            for adam in (True, False):
-                print(json.dumps(report(target, model, adam, dtype)), flush=True)
+            for method in (AdamP, SGDP):
+                print(json.dumps(report(target, model, method, dtype)), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from adamp_fused import _triton, _triton_options
-from adamp_fused._backend import Slot
+from adamp_fused._methods import AdamP
+from adamp_fused.backends.protocol import Slot
+from adamp_fused.backends.triton import backend, options
 
 DTYPES = (torch.float32, torch.float64)
 events: list[str] = []
@@ -51,10 +52,10 @@ class Device:
 def main() -> None:
     """Two steps."""
     triton.runtime.driver.set_active(Device(2 if "fails" in sys.argv[1:] else 0))
-    _triton_options.hardware = lambda device: _triton_options.Hardware("cuda", 32)
-    options = {"lr": 0.1, "weight_decay": 0.0, "eps": 1e-8, "delta": 0.1, "wd_ratio": 0.1}
-    options |= {"betas": (0.9, 0.999), "nesterov": False, "maximize": False, "capturable": False}
-    group: dict[str, Any] = {"params": [], "projection": "off", **options}
+    options.hardware = lambda device: options.Hardware("cuda", 32)
+    given = {"lr": 0.1, "weight_decay": 0.0, "eps": 1e-8, "delta": 0.1, "wd_ratio": 0.1}
+    given |= {"betas": (0.9, 0.999), "nesterov": False, "maximize": False, "capturable": False}
+    group: dict[str, Any] = {"params": [], "projection": "off", **given}
     slots, state = [], {}
     for dtype in DTYPES:
         p = torch.nn.Parameter(torch.ones(64, dtype=dtype))
@@ -67,7 +68,7 @@ def main() -> None:
         }
         slots.append(Slot(p, p.grad, state[p], group, 0))
     try:
-        plan = _triton.TritonPlan("adamp", slots, [group], state)
+        plan = backend.TritonPlan(AdamP, slots, [group], state)
         events.append("planned")
         for _ in range(2):
             plan.run()

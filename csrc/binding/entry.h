@@ -90,7 +90,7 @@ class ParamGuard {
 
 // A step of many small tensors is spent on looking at them: little is kept, and is looked at once.
 struct Entry {
-  // `slot`: an adamp_fused._backend.Slot.
+  // `slot`: an adamp_fused.backends.protocol.Slot.
   Entry(Method method, const pybind11::handle& slot, StepLock& lock);
 
   // Prefetches what refresh() and end_step() look at.

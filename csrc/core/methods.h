@@ -121,7 +121,7 @@ ADAMP_FN bool projects_buffer(const Scalars<S>& h) {
 
 // body(AdamP()) or body(SGDP()): from a method known when the program runs to its type.
 template <class Body>
-auto for_method(Method method, const Body& body) {
+decltype(auto) for_method(Method method, const Body& body) {
   switch (method) {
     case Method::kAdamP:
       return body(AdamP());

@@ -9,8 +9,8 @@ namespace adamp {
 
 // body(AdamP() or SGDP(), integral_constant<TypeSet, ...>).
 template <class Body>
-auto for_kernel(Method method, TypeSet types, const Body& body) {
-  return for_method(method, [&](auto m) {
+decltype(auto) for_kernel(Method method, TypeSet types, const Body& body) {
+  return for_method(method, [&](auto m) -> decltype(auto) {
     switch (types) {
       case TypeSet::kFloat32:
         return body(m, std::integral_constant<TypeSet, TypeSet::kFloat32>());

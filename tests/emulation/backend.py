@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from adamp_fused._backend import BACKENDS
-from adamp_fused._native import NativeBackend
+from adamp_fused.backends.native import NativeBackend
+from adamp_fused.backends.registry import BACKENDS
 from cases import Shape
 from emulation import build
 from gradients import SCRIPT

@@ -31,7 +31,10 @@ MACHINE = tuple(
     f"tests/emulation/{name}.cpp"
     for name in ("context", "fibers", "memory", "races", "races_hooks")
 )
-BINDING = tuple(f"csrc/binding/{name}.cpp" for name in ("module", "plan", "entry", "options"))
+BINDING = tuple(
+    f"csrc/binding/{name}.cpp"
+    for name in ("module", "plan", "tracker", "step_plan", "entry", "options")
+)
 DRIVER = tuple(
     f"tests/emulation/{name}.cpp"
     for name in ("driver", "world", "gradients", "wide_index", "wide_tables")

@@ -79,7 +79,9 @@ OPERATORS = (
     (r"\bg \* g\b", "u * u"),
     *_swapped("pp gg", "pg pu", "pp pg", "rows cols", "row_begin row_end", "col_begin col_end"),
     *_swapped("first_item item_count", "slots records", "shrink radial", "next previous"),
-    *_swapped("active undo", "decay decay_projected", "beta1 beta2", "one_minus_beta1 one_minus_beta2"),
+    *_swapped(
+        "active undo", "decay decay_projected", "beta1 beta2", "one_minus_beta1 one_minus_beta2"
+    ),
     *_swapped("delta eps", "norm_p norm_g", "moment1 moment2", "min max", "failed pending"),
     *_swapped("inv_bias_correction1 inv_root_bias_correction2", "wd_ratio delta"),
     *_swapped("nesterov project_buffer", "maximize nesterov", "step_size shrink", "head count"),

@@ -15,16 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamp_fused import _native, _triton_options, _triton_tables
-from adamp_fused._backend import Groups, Plan, Slot, State
+from adamp_fused._methods import Method
+from adamp_fused.backends import native
+from adamp_fused.backends.protocol import Groups, Plan, Slot, State
+from adamp_fused.backends.triton import options
+from adamp_fused.backends.triton import tables as work
 
-MOMENTS = {"adamp": ("exp_avg", "exp_avg_sq"), "sgdp": ("momentum",)}
-#: For each slot its gradient's address and an index into (group, step count) pairs, and those.
-Inputs = tuple[Tensor, Tensor, list[tuple[int, float]]]
+#: What the extension's ``Plan.inputs`` gives: for each slot its gradient's address and a row of the
+#: others, the numbers and the address of a learning rate on the device.
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class TritonBackend:
-    """Serves CUDA and ROCm devices; see :class:`adamp_fused._backend.Backend`."""
+    """Serves CUDA and ROCm devices; see :class:`adamp_fused.backends.protocol.Backend`."""
 
     name = "triton"
     needs_row_layout = True
@@ -54,8 +57,8 @@ class TritonBackend:
             capability = torch.cuda.get_device_capability(device)
             if capability < (8, 0):
                 return f"Triton needs compute capability 8.0, not {capability}; use 'reference'"
-        if _native.extension is None:
-            return _native.not_built()
+        if native.extension is None:
+            return native.not_built()
         if capturable:
             return (
                 "the triton backend does not keep `step` on the device yet; use capturable=False, "
@@ -63,7 +66,7 @@ class TritonBackend:
             )
         return None
 
-    def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
+    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
         """A plan that keeps the addresses of everything but the gradients."""
         return TritonPlan(method, slots, groups, state)
 
@@ -72,10 +75,10 @@ class TritonBackend:
 def load_kernels() -> tuple[ModuleType | None, str]:
     """The kernels, imported when first needed since that imports Triton; or why there are none."""
     try:
-        from adamp_fused import _triton_kernels
+        from adamp_fused.backends.triton import kernels
     except ImportError as error:
         return None, str(error)
-    return _triton_kernels, ""
+    return kernels, ""
 
 
 class TritonPlan:
@@ -84,33 +87,33 @@ class TritonPlan:
     What changes between steps is noticed by the plan of the extension, which has no executor here.
     """
 
-    def __init__(self, method: str, slots: list[Slot], groups: Groups, state: State) -> None:
-        assert _native.extension is not None
-        self._tracker = _native.extension.Plan(method, None, slots, groups, state)
+    def __init__(
+        self, method: type[Method], slots: list[Slot], groups: Groups, state: State
+    ) -> None:
+        assert native.extension is not None
+        self._tracker = native.extension.Plan(method.name, None, slots, groups, state)
         by_dtype: dict[torch.dtype, list[int]] = {}
         for index, slot in enumerate(slots):
             if slot.param.numel() > 0:
                 by_dtype.setdefault(slot.param.dtype, []).append(index)
         self._launches = [_Launch(method, slots, indices) for indices in by_dtype.values()]
-        self._groups = groups
         self._inputs: Inputs = self._tracker.inputs()
-        self._prepared: list[tuple[Tensor, list[Tensor]] | None] = []
+        self._prepared: list[Tensor | None] = []
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """Pick up gradients and options; False where anything else has changed."""
         if not self._tracker.refresh(groups, state):
             return False
-        self._groups, self._inputs, self._prepared = groups, self._tracker.inputs(), []
+        self._inputs, self._prepared = self._tracker.inputs(), []
         return all(launch.takes(self._inputs[0]) for launch in self._launches)
 
     @torch.no_grad()
     def prepare(self) -> None:
         """Whatever can fail comes before the first launch."""
-        groups, self._groups = self._groups, []  # a plan keeps nothing of the user's alive
         if self._tracker.follow_stream():
             for launch in self._launches:
                 launch.follow_stream()
-        self._prepared = [launch.prepare(groups, self._inputs) for launch in self._launches]
+        self._prepared = [launch.prepare(self._inputs) for launch in self._launches]
 
     @torch.no_grad()
     def run(self) -> None:
@@ -118,29 +121,28 @@ class TritonPlan:
         if not self._prepared:
             self.prepare()
         prepared, self._prepared = self._prepared, []
-        for launch, tables in zip(self._launches, prepared, strict=True):
-            if tables is not None:
-                launch.run(*tables)
+        for launch, table in zip(self._launches, prepared, strict=True):
+            if table is not None:
+                launch.run(table)
         self._tracker.run()
 
 
 class _Launch:
     """The tensors of one dtype: their tables, and one kernel launch a step."""
 
-    def __init__(self, method: str, slots: list[Slot], indices: list[int]) -> None:
-        self._adam = method == "adamp"
+    def __init__(self, method: type[Method], slots: list[Slot], indices: list[int]) -> None:
         own = [slots[index] for index in indices]
         self._device, dtype = own[0].param.device, own[0].param.dtype
-        self._real = _triton_options.real(dtype)
-        tile, span = _triton_options.tile(dtype), _triton_options.span(dtype)
-        tables = _triton_tables.build(own, MOMENTS[method], tile, span)
+        self._real = options.real(dtype)
+        tile, span = options.tile(dtype), options.span(dtype)
+        tables = work.build(own, method.moments, tile, span)
         self._indices = torch.tensor(indices, device="cpu")
         self._aligned = self._indices[torch.tensor(tables.aligned, device="cpu")]
         self._weights = tables.weights.to(self._device)
         self._programs = tables.programs.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
-        self._compile_options = _triton_options.compile_options(
-            self._adam, dtype, tables.shapes, _triton_options.hardware(self._device)
+        self._compile_options = options.compile_options(
+            method, dtype, tables.shapes, options.hardware(self._device)
         )
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
         self._is_loaded = False
@@ -157,21 +159,18 @@ class _Launch:
         for table in (self._weights, self._programs, self._words, self._scratch):
             table.record_stream(stream)
 
-    def prepare(self, groups: Groups, inputs: Inputs) -> tuple[Tensor, list[Tensor]] | None:
-        """The table of a step, and what must live until its launch; None: nothing to do.
-
-        Changes nothing of the user's.
-        """
+    def prepare(self, inputs: Inputs) -> Tensor | None:
+        """The table of a step; None: nothing to do. Changes nothing of the user's."""
         if not inputs[0][self._indices].any():
             return None
         self._load()
-        table, kept_alive = self._step_table(groups, inputs)
+        table = self._step_table(*inputs)
         if self._device.type == "cuda":
             # The allocator keeps pinned memory until the copy has been made.
             table = table.pin_memory().to(self._device, non_blocking=True)
-        return table, kept_alive
+        return table
 
-    def run(self, table: Tensor, kept_alive: list[Tensor]) -> None:
+    def run(self, table: Tensor) -> None:
         """One step of every tensor that has a gradient, with what was prepared."""
         with self._on_device():
             self._kernel()[(len(self._programs),)](*self._arguments(table), **self._compile_options)
@@ -201,24 +200,11 @@ class _Launch:
         on_gpu = self._device.type == "cuda"
         return torch.cuda.device(self._device) if on_gpu else contextlib.nullcontext()
 
-    def _step_table(self, groups: Groups, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
+    def _step_table(
+        self, addresses: Tensor, rows: Tensor, numbers: Tensor, lr_addresses: Tensor
+    ) -> Tensor:
         """Per tensor the fields of a step, then the numbers of each group and step count."""
-        addresses, keys_of, keys = inputs
-        floats: list[float] = []
-        places: list[tuple[int, int]] = []
-        on_device: list[Tensor] = []
-        for group_index, count in keys:
-            group = groups[group_index]
-            lr, lr_address = group["lr"], 0
-            if isinstance(lr, Tensor) and lr.device.type != "cpu":
-                on_device.append(lr.to(self._device, self._real))
-                lr_address, lr = on_device[-1].data_ptr(), 1.0
-            places.append(
-                (_triton_tables.STEP_FIELDS * len(self._indices) + len(floats), lr_address)
-            )
-            # Without a count there is no gradient either, and nobody reads the numbers.
-            floats += _triton_tables.numbers(group, self._adam, float(lr), count or 1.0)
-        place = torch.tensor(places, device="cpu")[keys_of[self._indices]]
-        fields = torch.cat((addresses[self._indices, None], place), dim=1)
-        bits = torch.tensor(floats, dtype=torch.float64, device="cpu").view(torch.int64)
-        return torch.cat((fields.flatten(), bits)), on_device
+        own = rows[self._indices]
+        place = work.STEP_FIELDS * len(own) + numbers.shape[1] * own
+        fields = torch.stack((addresses[self._indices], place, lr_addresses[own]), dim=1)
+        return torch.cat((fields.flatten(), numbers.view(torch.int64).flatten()))

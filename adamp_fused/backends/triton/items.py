@@ -10,14 +10,15 @@ coefficient and the shrinkage that was applied.
 
 import triton.language as tl
 
-from adamp_fused import _triton_tables
-from adamp_fused._triton_stages import (
+from adamp_fused.backends.triton import tables
+from adamp_fused.backends.triton.stages import (
     AUTO,
     CHANNEL,
     DEFERRED,
     HOLD,
     NONE,
     REVERSIBLE,
+    SGDP,
     accumulate,
     apply_update,
     coefficients,
@@ -33,7 +34,7 @@ from adamp_fused._triton_stages import (
     whole_vectors,
 )
 
-SLOT_FIELDS = tl.constexpr(_triton_tables.SLOT_FIELDS)
+SLOT_FIELDS = tl.constexpr(tables.SLOT_FIELDS)
 ALIGNED_SHAPES, UNALIGNED_SHAPES = tl.constexpr(0xAAAAAAAA), tl.constexpr(0x55555555)
 
 
@@ -84,7 +85,7 @@ def may_apply(outcome, passes, shrink, n):
 @device
 def sweep_rows(
     w, grad, n, item, scratch,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """An item of whole rows, all of them on chip at once."""
@@ -97,7 +98,7 @@ def sweep_rows(
     inside = valid[:, None] & (col < cols)
     start, offset = first * w.cols, row[:, None] * cols + col
 
-    p, g, u, m = accumulate(w, grad, n, start, offset, inside, ADAM, DTYPE, ALIGNED)
+    p, g, u, m = accumulate(w, grad, n, start, offset, inside, METHOD, DTYPE, ALIGNED)
     pp, gg = tl.sum(p * p, 1), tl.sum(g * g, 1)
     pg, pu = tl.sum(p * g, 1), tl.sum(p * u, 1)
     passes = row_passes(pp, gg, pg, w.channel_root, n)
@@ -116,7 +117,7 @@ def sweep_rows(
         # Rows left for later are written as they were: a mask would cost the vector stores.
         p_new = tl.where(now[:, None] != 0, p_new, p)
         store_real(w.p, start, offset, inside, p_new, DTYPE, ALIGNED)
-    if not ADAM:
+    if METHOD == SGDP:
         if n.project_buffer:
             m = tl.where(now[:, None] != 0, u - radial_part(p, radial[:, None]), m)
     store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
@@ -133,7 +134,7 @@ def sweep_rows(
 @device
 def sweep_span(
     w, grad, n, item, scratch,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, SPAN: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, SPAN: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """An item that is a span of a long row, or all of it; read twice only where it is projected."""
@@ -152,7 +153,7 @@ def sweep_span(
     for base in range(0, count, TILE):
         offset = base + tl.arange(0, TILE)
         inside = offset < count
-        p, g, u, m = accumulate(w, grad, n, start, offset, inside, ADAM, DTYPE, ALIGNED)
+        p, g, u, m = accumulate(w, grad, n, start, offset, inside, METHOD, DTYPE, ALIGNED)
         store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
         if at_once != 0:
             p_new = apply_update(p, u, n.decay, n.step_size, 0.0, n.decay)
@@ -180,7 +181,7 @@ def sweep_span(
                 offset = base + tl.arange(0, TILE)
                 revisit(
                     w, grad, n, start, offset, offset < count, True,
-                    radial, shrink, decay, radial, nothing, ADAM, DTYPE, ALIGNED,
+                    radial, shrink, decay, radial, nothing, METHOD, DTYPE, ALIGNED,
                 )  # fmt: skip
         if shared:
             # Every span of a row is treated alike. The radial coefficient of a row that has several
@@ -200,7 +201,7 @@ def sweep_span(
 @device
 def finish(
     w, grad, n, item, scratch, outcome, predicted,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
     SPAN: tl.constexpr,
 ):  # fmt: skip
     """Bring what an item has left to do to the outcome of its tensor."""
@@ -218,20 +219,20 @@ def finish(
             if aligned:
                 finish_run(
                     w, grad, n, start, count, line, records, scratch, outcome, predicted,
-                    ADAM, DTYPE, TILE, True,
+                    METHOD, DTYPE, TILE, True,
                 )  # fmt: skip
         if UNALIGNED_SHAPES & SHAPES:
             if aligned == 0:
                 finish_run(
                     w, grad, n, start, count, line, records, scratch, outcome, predicted,
-                    ADAM, DTYPE, TILE, False,
+                    METHOD, DTYPE, TILE, False,
                 )  # fmt: skip
 
 
 @device
 def finish_run(
     w, grad, n, start, count, line, records, scratch, outcome, predicted,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, ALIGNED: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Finish ``count`` elements from ``start``, in rows of ``line``, with their rows' records."""
     count = whole_vectors(count, DTYPE, ALIGNED)
@@ -247,5 +248,5 @@ def finish_run(
         todo = (applied == DEFERRED) | (outcome != predicted)
         revisit(
             w, grad, n, start, offset, inside, todo,
-            radial, shrink, decay, undo_radial, applied, ADAM, DTYPE, ALIGNED,
+            radial, shrink, decay, undo_radial, applied, METHOD, DTYPE, ALIGNED,
         )  # fmt: skip

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamp_fused import _formulas as F
-from adamp_fused._backend import Groups, Plan, Slot, State
 from adamp_fused._fake import is_fake
+from adamp_fused._methods import Method
+from adamp_fused._options import NUMBERS
+from adamp_fused.backends import formulas as F
+from adamp_fused.backends.protocol import Groups, Plan, Slot, State
 
-_NUMBERS = ("eps", "weight_decay", "delta", "wd_ratio")
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
 
 
 class ReferenceBackend:
-    """Serves every device; see :class:`adamp_fused._backend.Backend`."""
+    """Serves every device; see :class:`adamp_fused.backends.protocol.Backend`."""
 
     name = "reference"
     needs_row_layout = False
@@ -30,17 +31,17 @@ class ReferenceBackend:
         """None: plain torch operations run wherever torch does."""
         return None
 
-    def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
+    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
         """A plan for one step."""
         return _ReferencePlan(method, slots, groups)
 
 
 class _ReferencePlan:
-    def __init__(self, method: str, slots: list[Slot], groups: Groups) -> None:
-        self._moments = _adam_moments if method == "adamp" else _sgd_moments
+    def __init__(self, method: type[Method], slots: list[Slot], groups: Groups) -> None:
+        self._method = method
         self._slots = slots
-        more = () if method == "adamp" else ("momentum", "dampening")
-        self._groups = [_with_floats(group, (*_NUMBERS, *more)) for group in groups]
+        numbers = (*NUMBERS, *method.numbers)
+        self._groups = [_with_floats(group, numbers) for group in groups]
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
@@ -56,7 +57,7 @@ class _ReferencePlan:
         for slot in slots:
             if slot.grad is not None and not is_fake(slot.param):
                 group = groups[slot.group_index]
-                _step(self._moments, slot.param, slot.grad, slot.state, group)
+                _step(self._method, slot.param, slot.grad, slot.state, group)
 
 
 def _with_floats(group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -70,13 +71,17 @@ def _with_floats(group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any
 
 
 def _step(
-    moments: Any, param: Tensor, grad: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+    method: type[Method],
+    param: Tensor,
+    grad: Tensor,
+    state: dict[str, Tensor],
+    group: dict[str, Any],
 ) -> None:
     """One parameter, one step: accumulate, decide, apply."""
     opmath = torch.float64 if param.dtype == torch.float64 else torch.float32
     p = param.to(opmath)
     g = -grad.to(opmath) if group["maximize"] else grad.to(opmath)
-    u, step_size, decay = moments(g, state, group)
+    u, step_size, decay = method.accumulate(g, state, group)
     projected, radial = _decide(p, g, u, state, group)
     wd_ratio = torch.where(projected, p.new_full((), group["wd_ratio"]), p.new_ones(()))
     decay = decay * wd_ratio
@@ -85,50 +90,8 @@ def _step(
     p_new = F.apply_update(p, u, shrink, step_size, radial, decay)
     if group.get("project_buffer", False) and not group["nesterov"]:
         # Before p is stored: `p` and `param` may share memory, as `u` and the buffer may.
-        state["momentum"].copy_(u - F.radial_part(p, radial))
+        state[method.moments[0]].copy_(u - F.radial_part(p, radial))
     param.copy_(p_new)
-
-
-def _adam_moments(
-    g: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-) -> tuple[Tensor, Any, Any]:
-    """Update ``exp_avg`` and ``exp_avg_sq``; return ``u``, step size and ``lr * weight_decay``."""
-    beta1, beta2 = (float(beta) for beta in group["betas"])
-    step = state["step"].add_(1)
-    # On the device where the count lives there, else as a Python float: neither waits.
-    count = step.double() if group["capturable"] else step.item()
-    bias_correction1 = 1 - beta1**count
-    bias_correction2 = 1 - beta2**count
-    m = _update(state["exp_avg"], g, beta1, 1 - beta1)
-    v = _update(state["exp_avg_sq"], g * g, beta2, 1 - beta2)
-    numerator = F.moving_average(m, g, beta1, 1 - beta1) if group["nesterov"] else m
-    u = F.adam_perturb(numerator, v.sqrt(), bias_correction2**-0.5, group["eps"])
-    lr = group["lr"]
-    return u, _like(lr / bias_correction1, g), _like(lr * group["weight_decay"], g)
-
-
-def _sgd_moments(
-    g: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-) -> tuple[Tensor, Any, Any]:
-    """Update ``momentum``; return ``u``, step size and ``lr * weight_decay / (1 - momentum)``."""
-    momentum = group["momentum"]
-    b = _update(state["momentum"], g, momentum, 1 - group["dampening"])
-    u = F.moving_average(b, g, momentum, 1) if group["nesterov"] else b
-    lr = group["lr"]
-    return u, _like(lr, g), _like(lr * F.sgd_decay(group["weight_decay"], momentum), g)
-
-
-def _update(average: Tensor, value: Tensor, decay: float, gain: float) -> Tensor:
-    """Move a stored average and return it as stored: what a later visit would read back."""
-    average.copy_(F.moving_average(average.to(value.dtype), value, decay, gain))
-    return average.to(value.dtype)
-
-
-def _like(number: Any, g: Tensor) -> Any:
-    """A tensor ``lr`` as a 0-dim tensor beside ``g``, so that it neither promotes nor waits."""
-    if isinstance(number, Tensor):
-        return number.reshape(()).to(device=g.device, dtype=g.dtype, non_blocking=True)
-    return number
 
 
 def _decide(

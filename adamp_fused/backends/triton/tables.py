@@ -3,7 +3,7 @@
 A launch is a list of programs. Each takes one item of one tensor: a block of whole rows that fits
 on chip, or a span of one long row. Tensors without a projection are one long row. A tensor whose
 outcome depends on several items is *shared*: its programs meet in a few words of memory and, after
-them in the grid, helpers stand by for what its last program finds left to do (``_triton_kernels``).
+them in the grid, helpers stand by for what its last program finds left to do (``kernels``).
 
 Pure host code that needs no Triton; the kernels read the two row types below by field order.
 """
@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamp_fused import _formulas
-from adamp_fused._backend import Slot
+from adamp_fused.backends.protocol import Slot
 
-#: Modes of a tensor; the first three are also the outcomes of a step, as ``view`` records them.
+#: The option ``projection``; the first three are also the outcomes of a step, as ``view`` records
+#: them. ``Projection`` in csrc/core/params.h.
 OFF, CHANNEL, LAYER, AUTO = 0, 1, 2, 3
 MODES = {"off": OFF, "channel": CHANNEL, "layer": LAYER, "auto": AUTO}
+#: The methods by their names, for the kernels.
+METHODS = {"adamp": 0, "sgdp": 1}
 
 #: Elements a program holds at once. With 8 warps that is 8 float32 of each tensor a thread, which
 #: leaves registers for two programs or more on a multiprocessor.
@@ -82,22 +84,23 @@ class Weight(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """The numbers of one group at one step, a row of float64; ``sign`` negates the gradient.
+    """The scalars of one group at one step count, a row of float64 as the extension makes it.
 
-    ``step_size`` and ``decay`` are still to be multiplied by a learning rate that lives on the
-    device. ``project_buffer`` and ``nesterov`` are 0 or 1.
+    ``step_size``, ``decay`` and ``decay_projected`` are still to be multiplied by a learning rate
+    that lives on the device. ``sign`` negates the gradient; ``nesterov`` and ``project_buffer`` are
+    0 or 1. See ``Scalars`` in csrc/core/methods.h.
     """
 
-    decay1: Any
-    gain1: Any
-    decay2: Any
-    gain2: Any
+    beta1: Any
+    one_minus_beta1: Any
+    beta2: Any
+    one_minus_beta2: Any
     inv_root_bias_correction2: Any
+    eps: Any
     step_size: Any
     decay: Any
-    eps: Any
+    decay_projected: Any
     delta: Any
-    wd_ratio: Any
     sign: Any
     nesterov: Any
     project_buffer: Any
@@ -190,35 +193,6 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
         layer_root=_bits(1 / math.sqrt(numel)),
     )
     return weight, width
-
-
-def numbers(group: dict[str, Any], adam: bool, lr: float, count: float) -> Numbers:
-    """The numbers of ``group`` at step ``count``; ``lr`` is 1 where the kernel multiplies by it."""
-    weight_decay = float(group["weight_decay"])
-    if adam:
-        beta1, beta2 = (float(beta) for beta in group["betas"])
-        decay1, gain1, decay2, gain2 = beta1, 1 - beta1, beta2, 1 - beta2
-        inv_root_bias_correction2 = (1 - beta2**count) ** -0.5
-        step_size = lr / (1 - beta1**count)
-    else:
-        decay1, gain1 = float(group["momentum"]), 1 - float(group["dampening"])
-        decay2 = gain2 = inv_root_bias_correction2 = 0.0
-        step_size, weight_decay = lr, _formulas.sgd_decay(weight_decay, decay1)
-    return Numbers(
-        decay1=decay1,
-        gain1=gain1,
-        decay2=decay2,
-        gain2=gain2,
-        inv_root_bias_correction2=inv_root_bias_correction2,
-        step_size=step_size,
-        decay=lr * weight_decay,
-        eps=float(group["eps"]),
-        delta=float(group["delta"]),
-        wd_ratio=float(group["wd_ratio"]),
-        sign=-1.0 if group["maximize"] else 1.0,
-        nesterov=float(bool(group["nesterov"])),
-        project_buffer=float(bool(group.get("project_buffer")) and not group["nesterov"]),
-    )
 
 
 def _width(cols: int, least: int, tile: int) -> int:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 
 from adamp_fused import _built_for
-from adamp_fused._backend import Groups, Plan, Slot, State
+from adamp_fused._methods import Method
+from adamp_fused.backends.protocol import Groups, Plan, Slot, State
 
 
 class Loaded(NamedTuple):
@@ -53,7 +54,7 @@ extension, missing, built_for = _loaded.extension, _loaded.missing, _loaded.buil
 
 def not_built() -> str:
     """What to do where there is no extension, or none that can be loaded."""
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parents[2]
     in_clone = (folder / "setup.py").exists()
     if _loaded.exists and in_clone:
         mend = f"run `python setup.py build_ext --inplace` in {folder}"
@@ -67,7 +68,7 @@ def not_built() -> str:
 
 
 class NativeBackend:
-    """One executor of a compiled extension; see :class:`adamp_fused._backend.Backend`."""
+    """One executor of a compiled extension; see :class:`adamp_fused.backends.protocol.Backend`."""
 
     needs_row_layout = True
 
@@ -105,8 +106,8 @@ class NativeBackend:
             )
         return None
 
-    def plan(self, method: str, slots: list[Slot], groups: Groups, state: State) -> Plan:
+    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
         """A plan that keeps the addresses of everything but the gradients."""
         assert self._extension is not None
-        plan: Plan = self._extension.Plan(method, self._executor, slots, groups, state)
+        plan: Plan = self._extension.Plan(method.name, self._executor, slots, groups, state)
         return plan

@@ -1,6 +1,6 @@
 """The stages of a step on Triton blocks: load, accumulate, decide, apply, and take back.
 
-Mathematics: ``_formulas``, compiled from the very functions the reference backend runs. ``w`` is
+Mathematics: ``formulas``, compiled from the very functions the reference backend runs. ``w`` is
 the :class:`Weight` of the program's tensor and ``n`` its :class:`Numbers`; addresses are int64,
 since they come out of a table.
 """
@@ -13,8 +13,9 @@ from types import FunctionType
 import triton
 import triton.language as tl
 
-from adamp_fused import _formulas, _triton_tables
-from adamp_fused._triton_tables import Numbers, Weight
+from adamp_fused.backends import formulas
+from adamp_fused.backends.triton import tables
+from adamp_fused.backends.triton.tables import Numbers, Weight
 
 
 def device(function):
@@ -43,19 +44,20 @@ def _formula(function):
     return _FORMULAS[function.__name__]
 
 
-moving_average = _formula(_formulas.moving_average)
-adam_perturb = _formula(_formulas.adam_perturb)
-cosine_below = _formula(_formulas.cosine_below)
-radial_coefficient = _formula(_formulas.radial_coefficient)
-radial_part = _formula(_formulas.radial_part)
-shrinkage = _formula(_formulas.shrinkage)
-apply_update = _formula(_formulas.apply_update)
-recover_weight = _formula(_formulas.recover_weight)
+moving_average = _formula(formulas.moving_average)
+adam_perturb = _formula(formulas.adam_perturb)
+cosine_below = _formula(formulas.cosine_below)
+radial_coefficient = _formula(formulas.radial_coefficient)
+radial_part = _formula(formulas.radial_part)
+shrinkage = _formula(formulas.shrinkage)
+apply_update = _formula(formulas.apply_update)
+recover_weight = _formula(formulas.recover_weight)
 
-NONE = tl.constexpr(_triton_tables.OFF)
-CHANNEL = tl.constexpr(_triton_tables.CHANNEL)
-LAYER = tl.constexpr(_triton_tables.LAYER)
-AUTO = tl.constexpr(_triton_tables.AUTO)
+NONE = tl.constexpr(tables.OFF)
+CHANNEL = tl.constexpr(tables.CHANNEL)
+LAYER = tl.constexpr(tables.LAYER)
+AUTO = tl.constexpr(tables.AUTO)
+ADAMP, SGDP = (tl.constexpr(tables.METHODS[name]) for name in ("adamp", "sgdp"))
 #: In the place of an outcome: no row is updated before the tensor is decided.
 HOLD = tl.constexpr(3)
 #: In the place of an applied shrinkage: not applied. Only shrinkages up to ``REVERSIBLE`` are
@@ -64,7 +66,7 @@ DEFERRED = tl.constexpr(2.0)
 REVERSIBLE = tl.constexpr(0.5)
 
 WEIGHT_FIELDS = tl.constexpr(len(Weight._fields))
-STEP_FIELDS = tl.constexpr(_triton_tables.STEP_FIELDS)
+STEP_FIELDS = tl.constexpr(tables.STEP_FIELDS)
 
 
 @device
@@ -99,19 +101,19 @@ def load_numbers(step_table, index, REAL: tl.constexpr):
     at = (step_table + tl.load(own + 1)).to(tl.pointer_type(tl.float64))
     lr_address = tl.load(own + 2)
     # Products in float64, as on the host: a learning rate on the device must not cost accuracy.
-    lr = tl.load(lr_address.to(tl.pointer_type(REAL)), mask=lr_address != 0, other=1.0)
+    lr = tl.load(lr_address.to(tl.pointer_type(tl.float32)), mask=lr_address != 0, other=1.0)
     lr = lr.to(tl.float64)
     return Numbers(
-        decay1=tl.load(at).to(REAL),
-        gain1=tl.load(at + 1).to(REAL),
-        decay2=tl.load(at + 2).to(REAL),
-        gain2=tl.load(at + 3).to(REAL),
+        beta1=tl.load(at).to(REAL),
+        one_minus_beta1=tl.load(at + 1).to(REAL),
+        beta2=tl.load(at + 2).to(REAL),
+        one_minus_beta2=tl.load(at + 3).to(REAL),
         inv_root_bias_correction2=tl.load(at + 4).to(REAL),
-        step_size=(tl.load(at + 5) * lr).to(REAL),
-        decay=(tl.load(at + 6) * lr).to(REAL),
-        eps=tl.load(at + 7).to(REAL),
-        delta=tl.load(at + 8),
-        wd_ratio=tl.load(at + 9).to(REAL),
+        eps=tl.load(at + 5).to(REAL),
+        step_size=(tl.load(at + 6) * lr).to(REAL),
+        decay=(tl.load(at + 7) * lr).to(REAL),
+        decay_projected=(tl.load(at + 8) * lr).to(REAL),
+        delta=tl.load(at + 9),
         sign=tl.load(at + 10).to(REAL),
         nesterov=tl.load(at + 11) != 0,
         project_buffer=tl.load(at + 12) != 0,
@@ -163,19 +165,20 @@ def root(x):
 
 
 @device
-def perturb(m, v, g, n, ADAM: tl.constexpr):
+def perturb(m, v, g, n, METHOD: tl.constexpr):
     """``u`` from the moments as stored."""
-    if ADAM:
-        m = tl.where(n.nesterov, moving_average(m, g, n.decay1, n.gain1), m)
-        return adam_perturb(m, root(v), n.inv_root_bias_correction2, n.eps)
-    else:
-        return tl.where(n.nesterov, moving_average(m, g, n.decay1, 1), m)
+    if METHOD == ADAMP:
+        m = tl.where(n.nesterov, moving_average(m, g, n.beta1, n.one_minus_beta1), m)
+        u = adam_perturb(m, root(v), n.inv_root_bias_correction2, n.eps)
+    elif METHOD == SGDP:
+        u = tl.where(n.nesterov, moving_average(m, g, n.beta1, 1), m)
+    return u
 
 
 @device
 def accumulate(
     w, grad, n, start, offset, inside,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Read a block and move its moments: ``p, g, u, m``, of which m is not stored yet.
 
@@ -185,14 +188,14 @@ def accumulate(
     p = load_real(w.p, start, offset, inside, n.eps, DTYPE, ALIGNED)
     g = n.sign * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
     m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)
-    m = moving_average(m, g, n.decay1, n.gain1).to(DTYPE).to(n.eps.dtype)
+    m = moving_average(m, g, n.beta1, n.one_minus_beta1).to(DTYPE).to(n.eps.dtype)
     v = m
-    if ADAM:
+    if METHOD == ADAMP:
         v = load_real(w.v, start, offset, inside, n.eps, DTYPE, ALIGNED)
-        v = moving_average(v, g * g, n.decay2, n.gain2).to(DTYPE).to(n.eps.dtype)
+        v = moving_average(v, g * g, n.beta2, n.one_minus_beta2).to(DTYPE).to(n.eps.dtype)
         store_real(w.v, start, offset, inside, v, DTYPE, ALIGNED)
     # Past the end 0/0 is possible: without eps.
-    return p, g, tl.where(inside, perturb(m, v, g, n, ADAM), 0.0), m
+    return p, g, tl.where(inside, perturb(m, v, g, n, METHOD), 0.0), m
 
 
 @device
@@ -220,7 +223,7 @@ def decide(w, n, pp, gg, pg, pu, failed_rows):
 def coefficients(outcome, row_radial, layer_radial, n):
     """Radial coefficient, shrinkage and weight decay of rows under an outcome."""
     radial = tl.where(outcome == CHANNEL, row_radial, tl.where(outcome == LAYER, layer_radial, 0.0))
-    decay = tl.where(outcome == NONE, n.decay, n.decay * n.wd_ratio)
+    decay = tl.where(outcome == NONE, n.decay, n.decay_projected)
     return radial, tl.where(outcome == NONE, decay, shrinkage(decay, n.step_size, radial)), decay
 
 
@@ -239,7 +242,7 @@ def prediction(w, DTYPE: tl.constexpr):
 @device
 def revisit(
     w, grad, n, start, offset, inside, todo, radial, shrink, decay, undo_radial, undo_shrink,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Come back to a block whose moments are stored, and bring its rows ``todo`` to an outcome.
 
@@ -251,9 +254,9 @@ def revisit(
     g, v = m, m
     if n.nesterov:
         g = n.sign * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
-    if ADAM:
+    if METHOD == ADAMP:
         v = load_real(w.v, start, offset, inside, n.eps, DTYPE, ALIGNED)
-    u = perturb(m, v, g, n, ADAM)
+    u = perturb(m, v, g, n, METHOD)
     applied = undo_shrink != DEFERRED
     undo_decay = undo_shrink
     if n.project_buffer:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from adamp_fused import _triton_tables
+from adamp_fused._methods import Method
+from adamp_fused.backends.triton import tables
 
 #: Threads of a program, warps of 32 or of 64: 16 bytes of a tile each, and no more than twice that.
 THREADS = 256
@@ -41,26 +42,26 @@ def real(dtype: torch.dtype) -> torch.dtype:
 
 def tile(dtype: torch.dtype) -> int:
     """Elements a program holds at once: a float64 takes two registers."""
-    return _triton_tables.TILE // (2 if dtype == torch.float64 else 1)
+    return tables.TILE // (2 if dtype == torch.float64 else 1)
 
 
 def span(dtype: torch.dtype) -> int:
     """Elements of a long row that are one item."""
-    return tile(dtype) * _triton_tables.TILES_PER_SPAN
+    return tile(dtype) * tables.TILES_PER_SPAN
 
 
 def compile_options(
-    adam: bool, dtype: torch.dtype, shapes: int, target: Hardware
+    method: type[Method], dtype: torch.dtype, shapes: int, target: Hardware
 ) -> dict[str, Any]:
     """Constants of the kernel and options of the compiler, as a launch takes them together."""
-    from adamp_fused._triton_kernels import TYPES  # imports Triton
+    from adamp_fused.backends.triton.kernels import TYPES  # imports Triton
 
     # On AMD a wavefront fences for itself, which takes knowing them.
     amd = target.kind == "hip"
     # ROCm knows no limit to the registers.
     limit = {} if amd else {"maxnreg": MAX_REGISTERS}
     return {
-        "ADAM": adam,
+        "METHOD": tables.METHODS[method.name],
         "DTYPE": TYPES[str(dtype)],
         "SHAPES": shapes,
         "TILE": tile(dtype),

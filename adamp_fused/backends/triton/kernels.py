@@ -1,6 +1,6 @@
 """The Triton kernel: one launch updates every tensor of one device and dtype.
 
-Tables: ``_triton_tables``. Mathematics: ``_triton_stages``. Items: ``_triton_items``. A program
+Tables: ``tables``. Mathematics: ``stages``. Items: ``items``. A program
 takes one item (whole rows, or a span of a long row), moves the moments and adds up the row sums.
 Where a tensor's outcome depends on other items too, nothing waits for it: rows are updated at once
 under the tensor's last outcome where that can be taken back, and else left. The program that
@@ -17,9 +17,9 @@ when the launch ends.
 import triton
 import triton.language as tl
 
-from adamp_fused import _triton_tables
-from adamp_fused._triton_items import finish, layer_slot, load_slots, sweep_rows, sweep_span
-from adamp_fused._triton_stages import (
+from adamp_fused.backends.triton import tables
+from adamp_fused.backends.triton.items import finish, layer_slot, load_slots, sweep_rows, sweep_span
+from adamp_fused.backends.triton.stages import (
     AUTO,
     STEP_FIELDS,
     decide,
@@ -39,7 +39,7 @@ TYPES = {
     "torch.float16": tl.float16,
 }
 #: The words of a shared tensor.
-ARRIVED, TICKET, STATE, FENCE = (tl.constexpr(i) for i in range(_triton_tables.WORDS))
+ARRIVED, TICKET, STATE, FENCE = (tl.constexpr(i) for i in range(tables.WORDS))
 #: Items or rows that the program which decides takes at a time.
 BLOCK = tl.constexpr(256)
 #: Its state: in the low bits how many have left, above them what was decided.
@@ -115,7 +115,7 @@ def settle_rows(w, n, scratch):
 @triton.jit
 def step_kernel(
     programs, weights, step_table, words, scratch,
-    ADAM: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
     SPAN: tl.constexpr, POLLS: tl.constexpr, LANES: tl.constexpr, WARP: tl.constexpr,
 ):  # fmt: skip
     """One program of a step; SHAPES has a bit for each shape that occurs in ``programs``."""
@@ -142,12 +142,12 @@ def step_kernel(
                         if code < 2:
                             sweep_span(
                                 w, grad, n, item, scratch,
-                                ADAM, DTYPE, ALIGNED_TILE if code else HALF, SPAN, code,
+                                METHOD, DTYPE, ALIGNED_TILE if code else HALF, SPAN, code,
                             )  # fmt: skip
                         else:
                             sweep_rows(
                                 w, grad, n, item, scratch,
-                                ADAM, DTYPE, TILE, 1 << (code // 2), code % 2,
+                                METHOD, DTYPE, TILE, 1 << (code // 2), code % 2,
                             )  # fmt: skip
             if tensor.shared != 0:
                 release(words, LANES, WARP)
@@ -169,7 +169,7 @@ def step_kernel(
             while unit < tensor.items:
                 finish(
                     w, grad, n, unit, scratch, outcome, predicted,
-                    ADAM, DTYPE, SHAPES, HALF, SPAN,
+                    METHOD, DTYPE, SHAPES, HALF, SPAN,
                 )  # fmt: skip
                 unit = tl.atomic_add(words + TICKET, 1, sem="relaxed")
         if (shape < 0) | (state != 0):

@@ -1,0 +1,1 @@
+"""The ways to perform a step, behind one protocol; ``registry`` chooses among them."""

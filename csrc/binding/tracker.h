@@ -1,0 +1,67 @@
+// The Python objects of a plan: parameters, gradients, state dictionaries and groups, and whether
+// they still are what the plan was made for.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <vector>
+
+#include "entry.h"
+#include "options.h"
+
+namespace adamp {
+
+// Whatever belongs to the user is kept alive from refresh() to end_step(), and not between steps.
+class Tracker {
+ public:
+  // slots: adamp_fused.backends.protocol.Slot objects, all on one device, checked, and laid out in
+  // rows.
+  Tracker(Method method, const pybind11::list& slots, const pybind11::list& groups,
+          const pybind11::dict& state);
+
+  // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the
+  // user's.
+  bool refresh(const pybind11::list& groups, const pybind11::dict& state);
+  // After a step: advances step counts, notes what has been written, and lets everything go.
+  void end_step();
+
+  // Tells that no other Python thread can run between refresh() and end_step().
+  void keep_gil() { keeps_gil_ = true; }
+
+  const std::vector<Entry>& entries() const { return entries_; }
+  // Of each group that has a parameter here.
+  const std::vector<Hyper>& group_options() const { return group_options_; }
+  at::Device device() const { return device_; }
+  std::vector<TensorInfo> infos() const;
+
+ private:
+  bool check_state(const pybind11::dict& state);
+  bool read_options(const pybind11::list& groups);
+  void prefetch_ahead(size_t entry) const;
+  bool refresh_entries(const pybind11::list& groups);
+
+  OptionReader options_;
+  std::vector<Entry> entries_;
+  StepLock lock_;
+  bool keeps_gil_ = false;
+  bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
+  at::Device device_ = at::kCPU;
+
+  // What refresh() compares with: every parameter of every group, and the state's entries. Objects
+  // of the user's, borrowed; `entry`: -1 where the plan has none.
+  struct Listed {
+    PyObject* param;
+    int64_t entry;
+  };
+  struct StateItem {
+    PyObject *param, *values;
+    int64_t entry;
+  };
+  std::vector<std::vector<Listed>> listed_;
+  std::vector<bool> serves_;  // a parameter of the group
+  std::vector<StateItem> state_items_;
+  std::vector<pybind11::object> projections_;
+  std::vector<Hyper> group_options_;
+};
+
+}  // namespace adamp
