@@ -42,8 +42,9 @@ struct TicketWork {
     }
     sync_workers();
     if (!memory.flag) return;
-    const Decided decided = work.decide();
+    const uint32_t failed = work.reduce();
     if (thread_index() != 0) return;
+    const Decided decided = work.decide(failed);
     store_cross_block(&decision().arrived, 0u);
     store_cross_block(&decision().failed, 0u);
     store_cross_block(&decision().pending, 0u);

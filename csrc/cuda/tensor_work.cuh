@@ -60,14 +60,20 @@ struct TensorWork {
     if (needs_decision()) arrive();
   }
 
-  // When all items have been accumulated; thread 0 gets whether they are to be finished.
-  ADAMP_DEVICE Decided decide() {
+  // When all items have been accumulated: adds up what they have left. Thread 0 gets how many rows
+  // fail the test, and the sums of the tensor in memory.total.
+  ADAMP_DEVICE uint32_t reduce() {
     uint32_t failed = 0;
     if (given.tensor.rows_are_split) failed = join_split_rows();
     sum_rows(1, given.tensor.item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
-    if (thread_index() != 0) return kUndecided;
-    const RowSums<S> total = memory.row_sums[0];
-    failed += load_cross_block(&decision().failed);
+    if (thread_index() != 0) return 0;
+    memory.total = memory.row_sums[0];
+    return failed + load_cross_block(&decision().failed);
+  }
+
+  // Thread 0, after reduce(): decides the tensor, and says whether its items are to be finished.
+  ADAMP_DEVICE Decided decide(uint32_t failed) {
+    const RowSums<S> total = memory.total;
     const View outcome = outcome_of(failed, total);
     note_outcome(outcome);
     RowRecord<S>& whole = records()[0];

@@ -11,11 +11,12 @@ THIN = "cuda/thin_rows.cuh"
 SHARED = "cuda/shared_memory.cuh"
 SPAN = "cuda/span.cuh"
 TILE = "cuda/tile.cuh"
-FORMULAS = "core/formulas.h"
+METHODS = "core/methods.h"
+PROJECTION = "core/projection.h"
 EARLY = "core/speculation.h"
 ARGS = "cuda/kernel_args.h"
 HOST = "cuda/executor.cpp"
 PLAN = "core/tiles.h"
 
-DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, THIN, SPAN, TILE, FORMULAS, EARLY)
+DEVICE_CODE = (KERNEL, FETCH, TENSOR, LOOPS, SUMS, THIN, SPAN, TILE, METHODS, PROJECTION, EARLY)
 TABLES = (ARGS, SHARED, HOST, PLAN)  # what the host makes for it, and where it keeps its work

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from emulation.mutations.mutation import Mutation
-from emulation.sources import EARLY, FETCH, FORMULAS, LOOPS, TENSOR, THIN
+from emulation.sources import EARLY, FETCH, LOOPS, METHODS, PROJECTION, TENSOR, THIN
 
 MUTATIONS = (
     Mutation(
         "a row's length in the layer's test",
         TENSOR,
-        "const S numel = S(given.tensor.info.rows) * S(given.tensor.info.cols);",
-        "const S numel = S(given.tensor.info.cols);",
+        "const S numel = S(info.rows) * S(info.cols);",
+        "const S numel = S(info.cols);",
     ),
     Mutation(
         "length of a piece in a row's test",
@@ -20,26 +20,26 @@ MUTATIONS = (
         "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
         " bound = cosine_bound(S(given.tensor.info.cols / pieces), memory.scalars);",
     ),
-    Mutation("gradient's norm not clamped", FORMULAS, "(norm_g > eps ? norm_g : eps)", "norm_g"),
+    Mutation("gradient's norm not clamped", PROJECTION, "(norm_g > eps ? norm_g : eps)", "norm_g"),
     Mutation(
         "weight against gradient always passes",
-        FORMULAS,
+        PROJECTION,
         "return s.pg < limit && -s.pg < limit;",
         "return s.pg < limit;",
     ),
     Mutation(
         "zero gradient passes where delta is zero",
-        FORMULAS,
+        PROJECTION,
         "return s.pg < limit && -s.pg < limit;",
         "return s.pg <= limit && -s.pg <= limit;",
     ),
     Mutation(
         "NaN passes",
-        FORMULAS,
+        PROJECTION,
         "return s.pg < limit && -s.pg < limit;",
         "return !(s.pg >= limit) && !(-s.pg >= limit);",
     ),
-    Mutation("delta taken for wd_ratio", FORMULAS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
+    Mutation("delta taken for wd_ratio", METHODS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
     Mutation(
         "options by tensor, not by group",
         FETCH,
@@ -62,13 +62,13 @@ MUTATIONS = (
     Mutation(
         "plain update that cannot be undone",
         EARLY,
-        "if (last == View::kNone && can_undo(plain_update(h), h))",
+        "if (last == View::kNone && can_roll_back(plain_update(h), h))",
         "if (last == View::kNone)",
     ),
     Mutation(
         "projected update that cannot be undone",
         EARLY,
-        "(passes && can_undo(channel, h))",
+        "(passes && can_roll_back(channel, h))",
         "passes",
     ),
     Mutation("missing undo", LOOPS, "if (update.undo) {", "if (false) {"),
@@ -77,9 +77,9 @@ MUTATIONS = (
     ),
     Mutation(
         "projected buffer not taken back",
-        TENSOR,
-        "update.previous = {h.decay_projected, channel.radial};",
-        "update.previous = {channel.shrink, S(0)};",
+        PROJECTION,
+        "if (!buffer_was_projected) return {applied.shrink, S(0)};",
+        "return {applied.shrink, S(0)};",
     ),
     Mutation(
         "sign lost when finishing",
@@ -125,19 +125,19 @@ MUTATIONS = (
     ),
     Mutation(
         "infinite weight made NaN",
-        FORMULAS,
+        PROJECTION,
         "return p_new - p_new == T{} ? p_new : in_order;",
         "return p_new;",
     ),
     Mutation(
         "projected along an infinite norm",
-        FORMULAS,
+        PROJECTION,
         "const S along = norm == S(INFINITY) ? S(0) : pu;",
         "const S along = pu;",
     ),
     Mutation(
         "buffer of an infinite weight made NaN",
-        FORMULAS,
+        PROJECTION,
         "return p - p == T{} ? radial * p : T{};",
         "return radial * p;",
     ),
