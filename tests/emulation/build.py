@@ -6,6 +6,8 @@ them, so that whatever has not changed is not compiled again.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import importlib.machinery
@@ -15,7 +17,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +142,24 @@ def _remove_older(path: Path) -> None:
             old.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def making(path: Path) -> Iterator[Path | None]:
+    """Where to write a file before it gets its name, or None where it is there already.
+
+    Another process or thread that wants the same file waits, instead of making it as well. The file
+    gets its name when the block ends without an error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            yield None
+            return
+        unfinished = path.with_suffix(f".unfinished{path.suffix}")
+        yield unfinished
+        unfinished.rename(path)
+
+
 def compile_object(
     source: str, variant: Variant, root: Path = ROOT, extra: tuple[str, ...] = ()
 ) -> Path:
@@ -149,14 +169,12 @@ def compile_object(
     files = sorted(_included((root / source).resolve(), root.resolve(), set()))
     parts = [*command[:-1], *(file.read_bytes() for file in files)]
     path = root / CACHE / variant.name / f"{Path(source).stem}-{_hash_of(parts)}.o"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.o")
-        if "--coverage" in flags:  # names what is counted after the final object
-            command += ["-dumpdir", f"{path.parent}/", "-dumpbase", path.stem]
-        _run([*command, "-c", str(root / source), "-o", str(unfinished)])
-        unfinished.rename(path)
-        _remove_older(path)
+    with making(path) as unfinished:
+        if unfinished:
+            if "--coverage" in flags:  # names what is counted after the final object
+                command += ["-dumpdir", f"{path.parent}/", "-dumpbase", path.stem]
+            _run([*command, "-c", str(root / source), "-o", str(unfinished)])
+            _remove_older(path)
     return path
 
 
@@ -212,12 +230,11 @@ def link(
     """Link objects under a name that follows from them; the path."""
     objects = list(objects)
     path = root / CACHE / variant.name / f"{name}-{_hash_of(str(o) for o in objects)}"
-    if not path.exists():
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        files = [*map(str, objects), *variant.link, *libraries, "-ldl"]
-        _run([compiler(), *files, "-o", str(unfinished)])
-        unfinished.rename(path)
-        _remove_older(path)
+    with making(path) as unfinished:
+        if unfinished:
+            files = [*map(str, objects), *variant.link, *libraries, "-ldl"]
+            _run([compiler(), *files, "-o", str(unfinished)])
+            _remove_older(path)
     return path
 
 

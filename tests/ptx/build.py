@@ -30,17 +30,16 @@ def listing(arch: str) -> str:
     key = hashlib.sha256(b"\0".join([*(f.read_bytes() for f in files), str(FLAGS).encode()]))
     key.update(subprocess.run([compiler, "--version"], capture_output=True).stdout)
     path = ROOT / emulated.CACHE / "ptx" / f"step_{arch}-{key.hexdigest()[:16]}.ptx"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        command = [compiler, *FLAGS, "-std=c++17", "-ptx", f"-arch=compute_{arch}", ROOT / SOURCE]
-        done = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
-        unfinished.rename(path)
-        for old in path.parent.glob(f"step_{arch}-*.ptx"):
-            if old != path:
-                old.unlink()
+    with emulated.making(path) as unfinished:
+        if unfinished:
+            command = [compiler, *FLAGS, "-std=c++17", "-ptx", f"-arch=compute_{arch}"]
+            command += [ROOT / SOURCE, "-o", unfinished]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
+            for old in path.parent.glob(f"step_{arch}-*.ptx"):
+                if not old.name.startswith(path.stem):
+                    old.unlink()
     return path.read_text()
 
 
@@ -63,7 +62,9 @@ def _sources(text: str, name: str, float_only: bool) -> tuple[list[Path], tuple[
         path = ROOT / emulated.CACHE / "ptx" / f"{name}_{found[1]}{found[2]}.cpp"
         if not path.exists() or path.read_text() != code:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(code)
+            unfinished = path.with_suffix(f".{os.getpid()}")  # another process may read it
+            unfinished.write_text(code)
+            unfinished.rename(path)
         files.append(path)
     if len({fact.split("=")[0] for fact in facts}) != len(facts):
         raise ValueError(f"kernels that are launched alike differ: {sorted(facts)}")
