@@ -39,12 +39,12 @@ test: $(STAMPS)/built
 	$(RUN) -m pytest $(ARGS)
 
 nightly: $(STAMPS)/built
-	PYTHONPATH=tests $(RUN) -m emulation.mutants $(ARGS)
-	$(RUN) -m pytest tests/test_generated.py --hypothesis-profile=nightly
+	PYTHONPATH=tests $(RUN) -m kernels.emulation.mutants $(ARGS)
+	$(RUN) -m pytest tests/parity/test_generated.py --hypothesis-profile=nightly
 
 # In an environment of its own, kept in ~/.cache.
 real-build:
-	PYTHONPATH=tests $(PYTHON) -m real_build $(ARGS)
+	PYTHONPATH=tests $(PYTHON) -m kernels.real_build $(ARGS)
 
 # Builds by itself, for the GPU at hand.
 gpu-check: $(STAMPS)/packages

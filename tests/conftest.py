@@ -15,11 +15,11 @@ if not torch.cuda.is_available():
 
 import pytest
 
-import emulation.backend
-from targets import GPU, REQUIRED, TARGETS, Target
+import kernels.emulation.backend
+from parity.targets import GPU, REQUIRED, TARGETS, Target
 
 if not GPU:
-    emulation.backend.register()
+    kernels.emulation.backend.register()
 
 try:
     from hypothesis import HealthCheck, settings
