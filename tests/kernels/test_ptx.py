@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kernels.emulation import build as emulated
+from kernels.faults import parameters
 from kernels.ptx import build
 from kernels.ptx.faults import FAULTS, Fault
 from kernels.real_build.build import nvcc_path
@@ -44,6 +45,7 @@ def bits(said: str) -> dict[str, str]:
     return dict(re.findall(r"^(\w+) .* bits (\w+)$", said, re.MULTILINE))
 
 
+@pytest.mark.proof
 def test_bits() -> None:
     """Right under every schedule, and bit by bit what g++ makes of the same source."""
     done = run(driver("90", emulated.PLAIN), 1000)
@@ -54,19 +56,21 @@ def test_bits() -> None:
     assert bits(done.stdout) == bits(by_gcc.stdout)
 
 
+@pytest.mark.proof
 def test_races() -> None:
     """Every access is ordered by a barrier, or by a release and an acquire."""
     done = run(driver("90", emulated.RACES), 100)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
+@pytest.mark.proof
 def test_oldest() -> None:
     """The same on the oldest that is supported, which fetches ahead by lines; float32."""
     done = run(driver("80", emulated.RACES_FLOAT), 100)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", parameters(FAULTS, FAULTS[:1]))
 def test_noticed(fault: Fault) -> None:
     """A fault in the listing is noticed."""
     text = fault.apply(build.listing("90"))

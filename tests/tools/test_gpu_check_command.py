@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS = Path(__file__).parent / "gpu_check_texts"
 
 
+@pytest.mark.serial
 def test_limit_ends_the_whole_group(tmp_path: Path) -> None:
     """A child of a child that ignores requests is gone, and what was printed is kept."""
     script = "trap '' TERM; (trap '' TERM; sleep 60 & echo $!; wait) & wait; sleep 60"
@@ -46,6 +47,7 @@ def stage(name: str, script: str, share: float, judge: object = None) -> stages.
     return stages.Stage(name, ["bash", "-c", script], "log.txt", share, judged)
 
 
+@pytest.mark.serial
 def test_runner(tmp_path: Path) -> None:
     """A stage that hangs, fails or cannot be read stops no other and takes only its share."""
 

@@ -163,6 +163,7 @@ def test_every_row_has_a_name_of_its_own() -> None:
     assert len({(target.group, target.name) for target in TARGETS}) == len(TARGETS)
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(not memory.countable(), reason="the C library does not count its heap")
 @pytest.mark.parametrize("numel", [1_000, 10_000_000])
 def test_memory_is_counted(numel: int) -> None:
