@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
 ARGS ?=
+# Tests run in processes side by side; one that ends early takes over what another has left.
+WORKERS ?= -n $(shell nproc) --dist worksteal
 
 ifeq ($(VENV),)
 RUN := $(PYTHON)
@@ -20,12 +22,14 @@ CPP = $(shell find csrc tests bench -name '*.h' -o -name '*.cpp' -o -name '*.cu'
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test nightly real-build gpu-check gpu-tune lint format clean
+.PHONY: bench test proofs test-all nightly real-build gpu-check gpu-tune lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench       measure the step and train on real data (ARGS='step --help' for more)"
-	@echo "make test        run the test suite"
+	@echo "make test        run the test suite but for the long proofs"
+	@echo "make proofs      run the long proofs: planted faults, the PTX, the sanitizers"
+	@echo "make test-all    both"
 	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
@@ -36,15 +40,21 @@ bench: $(STAMPS)/built
 	PYTHONPATH=. $(RUN) -m bench $(ARGS)
 
 test: $(STAMPS)/built
-	$(RUN) -m pytest $(ARGS)
+	@echo "Left to make test-all: planted faults and PTX, but for a sample; sanitizers on the emulation"
+	$(RUN) -m pytest $(WORKERS) -m "not proof" $(ARGS)
+
+proofs: $(STAMPS)/built
+	$(RUN) -m pytest $(WORKERS) -m proof $(ARGS)
+
+test-all: test proofs
 
 nightly: $(STAMPS)/built
-	PYTHONPATH=tests $(RUN) -m emulation.mutants $(ARGS)
-	$(RUN) -m pytest tests/test_generated.py --hypothesis-profile=nightly
+	PYTHONPATH=tests $(RUN) -m kernels.emulation.mutants $(ARGS)
+	$(RUN) -m pytest tests/parity/test_generated.py --hypothesis-profile=nightly
 
 # In an environment of its own, kept in ~/.cache.
 real-build:
-	PYTHONPATH=tests $(PYTHON) -m real_build $(ARGS)
+	PYTHONPATH=tests $(PYTHON) -m kernels.real_build $(ARGS)
 
 # Builds by itself, for the GPU at hand.
 gpu-check: $(STAMPS)/packages

@@ -1,7 +1,11 @@
 """Fixtures: the backend under test, and the two optimizers."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Waiting threads sleep: spinning ones slow the suite down tenfold where another process shares the
@@ -15,11 +19,11 @@ if not torch.cuda.is_available():
 
 import pytest
 
-import emulation.backend
-from targets import GPU, REQUIRED, TARGETS, Target
+import kernels.emulation.backend
+from parity.targets import GPU, REQUIRED, TARGETS, Target
 
 if not GPU:
-    emulation.backend.register()
+    kernels.emulation.backend.register()
 
 try:
     from hypothesis import HealthCheck, settings
@@ -40,6 +44,30 @@ else:
         "nightly", settings.get_profile("ci"), max_examples=3_000, derandomize=False
     )
     settings.load_profile("ci")
+
+
+@contextlib.contextmanager
+def locked(path: Path, how: int) -> Generator[None]:
+    """Hold a file's lock, shared or not."""
+    with path.open("w") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Run a test marked `serial` while no other worker of pytest-xdist runs one."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    folder = item.config.rootpath / "build"
+    folder.mkdir(exist_ok=True)
+    alone = item.get_closest_marker("serial") is not None
+    with contextlib.ExitStack() as held:
+        # Whoever waits for the room keeps the door, so that nobody else slips in meanwhile.
+        with locked(folder / "tests-door.lock", fcntl.LOCK_EX):
+            how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+            held.enter_context(locked(folder / "tests-room.lock", how))
+        return (yield)
 
 
 @dataclass(frozen=True)

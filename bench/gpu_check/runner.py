@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def run_all(stages: Sequence[Stage], out: Path, deadline: float, root: Path) -> 
         for name in (stage.log, *stage.makes):
             (out / name).unlink(missing_ok=True)
     common = {
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": os.pathsep.join((str(root), str(root / "tests"))),
         "PYTHONUNBUFFERED": "1",
         "TRITON_CACHE_DIR": str(root / "build" / "triton"),
     }

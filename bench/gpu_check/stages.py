@@ -98,7 +98,7 @@ def sanitizer(setup: Setup, tool: str, share: float) -> Stage:
         *("--report-api-errors", "no"),
         # Memory that a kernel fills which initcheck does not watch counts as never written.
         *(ONE_KERNEL if tool not in ("memcheck", "initcheck") else ()),
-        *(setup.python, "tests/small_plan.py", setup.backend),
+        *(setup.python, "-m", "kernels.small_plan", setup.backend),
     ]
     # Each tensor an allocation of its own: what lies behind it belongs to nobody.
     environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}

@@ -1,0 +1,1 @@
+"""The kernels themselves, without a GPU: emulated, sanitized, as machine code."""

@@ -1,0 +1,144 @@
+"""The decision, and the updates that follow from it."""
+
+from __future__ import annotations
+
+from kernels.emulation.mutations.mutation import Mutation
+from kernels.emulation.sources import EARLY, FETCH, LOOPS, METHODS, PROJECTION, TENSOR, THIN
+
+MUTATIONS = (
+    Mutation(
+        "a row's length in the layer's test",
+        TENSOR,
+        "const S numel = S(info.rows) * S(info.cols);",
+        "const S numel = S(info.cols);",
+    ),
+    Mutation(
+        "length of a piece in a row's test",
+        TENSOR,
+        "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
+        " bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);",
+        "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
+        " bound = cosine_bound(S(given.tensor.info.cols / pieces), memory.scalars);",
+    ),
+    Mutation("gradient's norm not clamped", PROJECTION, "(norm_g > eps ? norm_g : eps)", "norm_g"),
+    Mutation(
+        "weight against gradient always passes",
+        PROJECTION,
+        "return s.pg < limit && -s.pg < limit;",
+        "return s.pg < limit;",
+    ),
+    Mutation(
+        "zero gradient passes where delta is zero",
+        PROJECTION,
+        "return s.pg < limit && -s.pg < limit;",
+        "return s.pg <= limit && -s.pg <= limit;",
+    ),
+    Mutation(
+        "NaN passes",
+        PROJECTION,
+        "return s.pg < limit && -s.pg < limit;",
+        "return !(s.pg >= limit) && !(-s.pg >= limit);",
+    ),
+    Mutation("delta taken for wd_ratio", METHODS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
+    Mutation(
+        "options by tensor, not by group",
+        FETCH,
+        "launch.hypers[launch.hyper_indices[ticket.tensor]];",
+        "launch.hypers[ticket.tensor];",
+    ),
+    Mutation(
+        "stale view",
+        TENSOR,
+        "if (given.tensor.info.view != nullptr) { store_cross_block(",
+        "if (given.tensor.info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
+    ),
+    Mutation(
+        "half precision updated early",
+        EARLY,
+        "if (one_item || size_of(dtype) < 4) return Early::kNone;",
+        "if (one_item) return Early::kNone;",
+        all_types=True,
+    ),
+    Mutation(
+        "plain update that cannot be undone",
+        EARLY,
+        "if (last == View::kNone && can_roll_back(plain_update(h), h))",
+        "if (last == View::kNone)",
+    ),
+    Mutation(
+        "projected update that cannot be undone",
+        EARLY,
+        "(passes && can_roll_back(channel, h))",
+        "passes",
+    ),
+    Mutation("missing undo", LOOPS, "if (update.undo) {", "if (false) {"),
+    Mutation(
+        "undo of what was never done", TENSOR, "update.undo = updated;", "update.undo = true;"
+    ),
+    Mutation(
+        "projected buffer not taken back",
+        PROJECTION,
+        "if (!buffer_was_projected) return {applied.shrink, S(0)};",
+        "return {applied.shrink, S(0)};",
+    ),
+    Mutation(
+        "sign lost when finishing",
+        LOOPS,
+        "if constexpr (kNesterov) grad = g.get(j) * h.sign; S weight",
+        "if constexpr (kNesterov) grad = g.get(j); S weight",
+    ),
+    Mutation(
+        "sign lost when thin rows are read again",
+        LOOPS,
+        "grad = to_arithmetic(span.g[k]) * h.sign;",
+        "grad = to_arithmetic(span.g[k]);",
+    ),
+    Mutation(
+        "thin rows updated early though no record tells which",
+        TENSOR,
+        "if (thin() && needs_decision() && memory.early == Early::kChannelRows) {",
+        "if (false) {",
+    ),
+    Mutation(
+        "thin rows' plain update not taken back",
+        TENSOR,
+        "if (memory.early == Early::kAllRows) { Thin::undo",
+        "if (false) { Thin::undo",
+    ),
+    Mutation(
+        "only the first warp's thin rows can fail",
+        TENSOR,
+        "warp_sum(found ? memory.warp_failed[warp] : 0)",
+        "warp_sum(warp == 0 ? memory.warp_failed[warp] : 0)",
+    ),
+    Mutation(
+        "thin rows always projected channel-wise",
+        TENSOR,
+        "cols_of(item), outcome == View::kChannel,",
+        "cols_of(item), true,",
+    ),
+    Mutation(
+        "thin rows' buffer not projected",
+        THIN,
+        "{u - radial_part(weight, update.radial)}",
+        "{u}",
+    ),
+    Mutation(
+        "infinite weight made NaN",
+        PROJECTION,
+        "return p_new - p_new == T{} ? p_new : in_order;",
+        "return p_new;",
+    ),
+    Mutation(
+        "projected along an infinite norm",
+        PROJECTION,
+        "const S along = norm == S(INFINITY) ? S(0) : pu;",
+        "const S along = pu;",
+    ),
+    Mutation(
+        "buffer of an infinite weight made NaN",
+        PROJECTION,
+        "return p - p == T{} ? radial * p : T{};",
+        "return radial * p;",
+    ),
+)

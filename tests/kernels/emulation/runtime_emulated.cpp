@@ -1,0 +1,105 @@
+// csrc/cuda/runtime.h on the CPU: memory, copies that come late, and launches on fibers.
+#include "runtime_emulated.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "../../../csrc/cuda/runtime.h"
+#include "kernel_emulated.h"
+#include "races.h"
+
+namespace emulation {
+namespace {
+
+// A copy on the stream, which need not be made before the next launch looks for it.
+struct PendingCopy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+std::vector<PendingCopy> stream;
+
+void run_stream() {
+  for (const PendingCopy& copy : stream) {
+    std::memcpy(copy.to, copy.from, copy.bytes);
+    races::host_writes(copy.to, copy.bytes);
+  }
+  stream.clear();
+}
+
+}  // namespace
+
+Device& device() {
+  static Device value;
+  return value;
+}
+
+std::shared_ptr<void> allocate(int64_t bytes) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0) throw std::bad_alloc();
+  std::memset(memory, 0xff, static_cast<size_t>(bytes));
+  races::add_memory(memory, static_cast<size_t>(bytes), 4, "scratch or table", false);
+  return {memory, [](void* at) {
+            races::remove_memory(at);
+            std::free(at);
+          }};
+}
+
+}  // namespace emulation
+
+namespace adamp {
+
+using emulation::device;
+
+void device_upload(void* to, const void* from, size_t bytes, void*) {
+  std::memcpy(to, from, bytes);
+  emulation::races::host_writes(to, bytes);
+}
+
+class StagingRing {
+ public:
+  explicit StagingRing(size_t bytes) : buffers_(2, std::vector<unsigned char>(bytes)) {}
+
+  void* next() {
+    emulation::run_stream();  // so that no buffer is handed out that is still to be copied
+    current_ = (current_ + 1) % buffers_.size();
+    return buffers_[current_].data();
+  }
+  const void* current() const { return buffers_[current_].data(); }
+
+ private:
+  std::vector<std::vector<unsigned char>> buffers_;
+  size_t current_ = 0;
+};
+
+StagingRing* make_staging_ring(size_t bytes_each) { return new StagingRing(bytes_each); }
+void free_staging_ring(StagingRing* ring) { delete ring; }
+void* next_staging_buffer(StagingRing* ring) { return ring->next(); }
+void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
+  emulation::stream.push_back({to, ring->current(), bytes});
+  ++device().staged_copies;
+}
+
+int resident_blocks(Method, TypeSet) { return device().blocks; }
+
+void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void*) {
+  if (blocks < 1) throw emulation::Fault("launches no blocks");
+  emulation::run_stream();
+  if (device().launch) return device().launch(args);
+  const emulation::Schedule schedule = device().schedule;
+  ++device().schedule.seed;
+  emulation::launch_kernel(method, types, blocks, args, schedule);
+  // A counter that is left over need not make the next step wrong, but may make it slow.
+  bool left = *args.next_ticket != 0;
+  for (int t = 0; t < args.n_tensors; ++t) {
+    const Decision& decision = args.decisions[t];
+    for (const uint32_t counter : {decision.arrived, decision.failed, decision.pending,
+                                   decision.finished, decision.decided}) {
+      left |= counter != 0;
+    }
+  }
+  if (left) throw emulation::Fault("a counter is not zero after the launch");
+}
+
+}  // namespace adamp

@@ -1,0 +1,83 @@
+"""Plan and step with Triton's compiler and a device that only writes down; print it as JSON.
+
+A program of its own: the tests have Triton's interpreter, under which nothing compiles or loads.
+
+    python tests/kernels/triton_load.py          # two types
+    python tests/kernels/triton_load.py fails    # the second of which does not load
+"""
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+
+from adamp_fused._methods import AdamP
+from adamp_fused.backends.protocol import Slot
+from adamp_fused.backends.triton import backend, options
+
+DTYPES = (torch.float32, torch.float64)
+events: list[str] = []
+
+
+class Device:
+    """What Triton asks a driver for."""
+
+    def __init__(self, fails_at: int) -> None:
+        self._fails_at = fails_at
+        self.get_current_target = lambda: GPUTarget("cuda", 90, 32)
+        self.get_current_device = lambda: 0
+        self.get_current_stream = lambda device: 0
+        self.utils = SimpleNamespace(
+            get_device_properties=lambda device: {"max_shared_mem": 1 << 17},
+            load_binary=self.load,
+            unload_module=lambda module: None,
+        )
+
+    def load(self, *arguments: Any) -> tuple[int, int, int, int, int]:
+        """Module, function, registers, spills, most threads."""
+        events.append("load")
+        if events.count("load") == self._fails_at:
+            raise RuntimeError("out of resource")
+        return 1, 1, 32, 0, 1024
+
+    def launcher_cls(self, source: Any, metadata: Any) -> Any:
+        """What launches one kernel."""
+        return lambda *arguments: events.append("launch")
+
+
+def main() -> None:
+    """Two steps."""
+    triton.runtime.driver.set_active(Device(2 if "fails" in sys.argv[1:] else 0))
+    options.hardware = lambda device: options.Hardware("cuda", 32)
+    given = {"lr": 0.1, "weight_decay": 0.0, "eps": 1e-8, "delta": 0.1, "wd_ratio": 0.1}
+    given |= {"betas": (0.9, 0.999), "nesterov": False, "maximize": False, "capturable": False}
+    group: dict[str, Any] = {"params": [], "projection": "off", **given}
+    slots, state = [], {}
+    for dtype in DTYPES:
+        p = torch.nn.Parameter(torch.ones(64, dtype=dtype))
+        p.grad = torch.ones_like(p)
+        group["params"].append(p)
+        state[p] = {
+            "step": torch.zeros((), dtype=dtype),
+            "exp_avg": torch.zeros_like(p),
+            "exp_avg_sq": torch.zeros_like(p),
+        }
+        slots.append(Slot(p, p.grad, state[p], group, 0))
+    try:
+        plan = backend.TritonPlan(AdamP, slots, [group], state)
+        events.append("planned")
+        for _ in range(2):
+            plan.run()
+            assert plan.refresh([group], state)
+    except RuntimeError as error:
+        events.append(str(error))
+    steps = [slot.state["step"].item() for slot in slots]
+    print(json.dumps({"events": events, "steps": steps}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What users of torch.optim see: options, state, checkpoints, errors, threads, lifetimes."""

@@ -1,0 +1,1 @@
+"""The benchmark, the checks on a GPU, the build, and what the README says."""
