@@ -23,7 +23,7 @@ from triton.compiler import ASTSource
 from adamp_fused import _triton_options, _triton_stages, _triton_tables
 from adamp_fused._backend import Slot
 from adamp_fused._triton_kernels import step_kernel
-from bench.workloads import WORKLOADS
+from bench.lib.workloads import WORKLOADS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 #: A model of even matrices in every type; one with rows of all lengths, some of them no whole
