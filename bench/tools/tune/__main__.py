@@ -112,7 +112,7 @@ def chosen(names: str | None) -> tuple[Variant, ...]:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(f"no variant {unknown[0]!r}; there are: {', '.join(known)}")
-    return tuple(dict.fromkeys((DEFAULT, *(known[name] for name in wanted))))
+    return tuple(known[name] for name in dict.fromkeys([DEFAULT.name, *wanted]))
 
 
 def main(arguments: list[str] | None = None) -> int:
