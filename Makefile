@@ -26,14 +26,14 @@ STAMPS := build/stamps-$(notdir $(VENV))
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make bench       measure the step and train on real data (ARGS='step --help' for more)"
+	@echo "make bench       measure the step and train on real data (ARGS=--help for more)"
 	@echo "make test        run the test suite but for the long proofs"
 	@echo "make proofs      run the long proofs: planted faults, the PTX, the sanitizers"
 	@echo "make test-all    both"
 	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
-	@echo "make gpu-tune    which block size, tile and order of the CUDA kernels is best on a GPU"
+	@echo "make gpu-tune    the best constants of the CUDA kernels (csrc/cuda/tuning.h) on a GPU"
 	@echo "make lint        lint, format and type checks"
 
 bench: $(STAMPS)/built
@@ -58,11 +58,11 @@ real-build:
 
 # Builds by itself, for the GPU at hand.
 gpu-check: $(STAMPS)/packages
-	PYTHONPATH=. $(RUN) -m bench.gpu_check $(ARGS)
+	PYTHONPATH=. $(RUN) -m bench.tools.gpu_check $(ARGS)
 
 # Compiles each variant by itself.
 gpu-tune: $(STAMPS)/packages
-	PYTHONPATH=. $(RUN) -m bench.tune $(ARGS)
+	PYTHONPATH=. $(RUN) -m bench.tools.tune $(ARGS)
 
 lint: $(STAMPS)/packages
 	$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-"""Command line of the benchmarks."""
+"""Command line of the benchmarks: one subcommand per question."""
 
 from __future__ import annotations
 
@@ -10,25 +10,17 @@ from pathlib import Path
 
 import torch
 
-from bench import (
-    console,
-    contenders,
-    growth,
-    pictures,
-    price,
-    readme_tables,
-    results,
-    roofline_paper,
-    step,
-    train,
-)
-from bench.contenders import Skipped
-from bench.gradients import OUTCOMES
-from bench.price_rows import FIVE, GROUPS
-from bench.train_digits import Digits
-from bench.train_text import Text
-from bench.turns import Settings
-from bench.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
+from bench import growth, step, targets, train
+from bench.lib.gradients import OUTCOMES
+from bench.lib.implementations import Skipped, implementations
+from bench.lib.report import console, files, pictures, tables
+from bench.lib.runners import Settings
+from bench.lib.targets import GROUPS
+from bench.lib.task_digits import Digits
+from bench.lib.task_text import Text
+from bench.lib.training import Task
+from bench.lib.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
+from bench.targets_cpu import FIVE
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 TASKS = ("digits", "text")
@@ -62,75 +54,87 @@ def _epilog() -> str:
     for name, (tensors, numel) in EXPECTED.items():
         remark = "  not on a CPU unless named" if name in GPU_ONLY else ""
         lines.append(f"  {name:<12} {tensors:>5,} {numel:>15,}{remark}")
-    found, _ = contenders.contenders(_device("auto"))
-    lines += ["", "contenders here:", *(f"  {c.key:<22} {c.label}" for c in found)]
-    lines += ["", "outcomes:"]
-    lines += ["  natural      as in training: weights before a BatchNorm are projected by channel;"]
-    lines += ["               other matrices by layer, by chance, in 2 % of steps"]
-    lines += ["  projected    every matrix by channel", "  unprojected  none"]
-    lines += ["  alternating  matrices in turn by channel and not at all"]
-    lines += ["  mixed        matrices in turn by layer, by channel and not at all"]
+    found, _ = implementations(_device("auto"))
+    lines += ["", "implementations here:", *(f"  {each.key:<22} {each.label}" for each in found)]
+    lines += ["", "outcomes of the projection test:"]
+    lines += ["  natural      as in training: weights before a BatchNorm channel-wise; other"]
+    lines += ["               matrices layer-wise, by chance, in 2 % of steps"]
+    lines += ["  projected    every matrix channel-wise", "  unprojected  none"]
+    lines += ["  alternating  matrices in turn channel-wise and not at all"]
+    lines += ["  mixed        matrices in turn layer-wise, channel-wise and not at all"]
     return "\n".join(lines)
 
 
-COMMANDS = {
-    "all": "step, then train (the default)",
-    "step": "what one optimizer step costs on real parameter lists",
-    "train": "training on real data: quality, and the optimizer's share of the time",
-    "price": "what a step may cost at most, what it costs here, and a verdict",
-    "growth": "how cost grows with the number of parameters and of tensors",
-    "roofline": "write what is to be expected of large GPUs, a calculation",
-    "tables": "rewrite the tables of docs/performance.md from the JSON files",
-    "pictures": "draw the README's pictures from the JSON files",
-}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description="Benchmarks of FusedAdamP and FusedSGDP.",
-        epilog=_epilog(),
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    summaries = "\n".join(f"{name:<8} {summary}" for name, summary in COMMANDS.items())
+def _step_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("command", nargs="?", choices=COMMANDS, default="all", metavar="COMMAND", help=summaries)
-    option(
-        "--device", type=_device, default="auto", help="auto (a GPU if there is one), cpu or cuda"
-    )
-    option("--threads", type=int, help="CPU threads (default: torch's own choice)")
-    option("--out", help="folder for results (default: $OUT, else bench/results)")
-
-    option = parser.add_argument_group("step").add_argument
     option("--workloads", type=_names(WORKLOADS), metavar="A,B", help="only these (default: all)")
-    option("--contenders", metavar="A,B", help="only these keys or patterns (fused-*)")
-    option("--rounds", type=int, help="measured steps of each contender (30; price 20, growth 10)")
-    option("--budget", type=float, default=6.0, help="seconds, then a contender gets fewer (6)")
+    option("--implementations", metavar="A,B", help="only these keys or patterns (fused-*)")
+    option("--rounds", type=int, default=30, help="measured steps of each implementation (30)")
+    option("--budget", type=float, default=6.0, help="seconds, then fewer rounds (6)")
     option("--dtype", choices=DTYPES, default="float32")
-    option("--outcome", choices=OUTCOMES, default="natural", help="what the projection test finds")
+    option("--outcome", choices=OUTCOMES, default="natural", help="of the projection test")
 
-    option = parser.add_argument_group("price").add_argument
-    option("--rows", type=_names(GROUPS), metavar="A,B", help=f"only these of {', '.join(GROUPS)}")
 
-    option = parser.add_argument_group("growth").add_argument
-    option("--most", type=float, default=1e9, help="parameters, as memory allows (1e9)")
-    option("--most-tensors", type=int, default=10_000, help="tensors (10000)")
-
-    option = parser.add_argument_group("train").add_argument
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option("--tasks", type=_names(TASKS), default=list(TASKS), metavar="A,B", help="digits,text")
     option("--epochs", type=int, default=12, help="on the digits (12)")
     option("--steps", type=int, default=400, help="on the text (400)")
-    option("--limit", type=float, default=150.0, help="seconds, then a training stops early (150)")
+    option("--limit", type=float, default=150.0, help="seconds of one training (150)")
 
-    option = parser.add_argument_group("tables").add_argument
+
+def _targets_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option(
-        "--readme",
-        type=Path,
-        default=Path("docs/performance.md"),
-        help="file to rewrite (docs/performance.md)",
+        "--groups", type=_names(GROUPS), metavar="A,B", help=f"only these of {', '.join(GROUPS)}"
     )
-    option("--results", type=Path, default=results.COMMITTED, help="folder of the JSON files")
+    option("--workloads", type=_names(WORKLOADS), metavar="A,B", help=f"({','.join(FIVE)})")
+    option("--rounds", type=int, default=targets.ROUNDS, help=f"measured steps ({targets.ROUNDS})")
+
+
+def _growth_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--most", type=float, default=1e9, help="parameters, as memory allows (1e9)")
+    option("--most-tensors", type=int, default=10_000, help="tensors (10000)")
+    option("--rounds", type=int, default=growth.ROUNDS, help=f"measured steps ({growth.ROUNDS})")
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="Benchmarks of FusedAdamP and FusedSGDP."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    measured: dict[str, tuple[str, list[Callable[[argparse.ArgumentParser], None]]]] = {
+        "all": ("step, then train (the default)", [_step_options, _train_options]),
+        "step": ("what one optimizer step costs on real parameter lists", [_step_options]),
+        "targets": ("performance targets, the cost here, and a verdict", [_targets_options]),
+        "train": ("quality on real data, and the optimizer's share of time", [_train_options]),
+        "growth": ("cost by the number of parameters and of tensors", [_growth_options]),
+    }
+    epilog = _epilog()
+    for name, (summary, options) in measured.items():
+        command = commands.add_parser(
+            name, help=summary, description=summary, epilog=epilog, formatter_class=layout
+        )
+        option = command.add_argument
+        option("--device", type=_device, default="auto", help="auto, cpu or cuda (auto)")
+        option("--threads", type=int, help="CPU threads (default: torch's own choice)")
+        option("--out", help="folder for results (default: $OUT, else bench/results)")
+        for add in options:
+            add(command)
+    summary = "rewrite the tables of docs/performance.md from the JSON files"
+    command = commands.add_parser("tables", help=summary, description=summary)
+    option = command.add_argument
+    path = Path("docs/performance.md")
+    option("--page", type=Path, default=path, help=f"file to rewrite ({path})")
+    option("--results", type=Path, default=files.COMMITTED, help="folder of the JSON files")
     option("--check", action="store_true", help="change nothing, fail if out of date")
+    summary = "draw the README's pictures from the JSON files"
+    command = commands.add_parser("pictures", help=summary, description=summary)
+    command.add_argument(
+        "--results", type=Path, default=files.COMMITTED, help="folder of the files"
+    )
     return parser
 
 
@@ -144,55 +148,55 @@ def _workloads(
     return [WORKLOADS[name]() for name in names], []
 
 
-def _tasks(
-    options: argparse.Namespace, device: torch.device
-) -> tuple[list[train.Task], list[Skipped]]:
-    tasks: list[train.Task] = []
+def _run_step(options: argparse.Namespace, parser: argparse.ArgumentParser, out: Path) -> None:
+    patterns = options.implementations.split(",") if options.implementations else None
+    try:
+        found, missing = implementations(options.device, patterns)
+    except ValueError as error:
+        parser.error(str(error))
+    dtype = getattr(torch, options.dtype)
+    settings = Settings(options.device, dtype, options.outcome, options.rounds, options.budget)
+    workloads, left_out = _workloads(options.workloads, options.device)
+    step.run(workloads, found, [*left_out, *missing], settings, out)
+
+
+def _run_train(options: argparse.Namespace, out: Path) -> None:
+    tasks: list[Task] = []
     skipped: list[Skipped] = []
     if "digits" in options.tasks:
         if importlib.util.find_spec("sklearn") is None:
             skipped.append(Skipped("digits", "needs scikit-learn (pip install scikit-learn)"))
         else:
-            tasks.append(Digits(device, options.epochs))
+            tasks.append(Digits(options.device, options.epochs))
     if "text" in options.tasks:
-        tasks.append(Text(device, options.steps))
-    return tasks, skipped
+        tasks.append(Text(options.device, options.steps))
+    train.run(tasks, skipped, options.device, options.limit, out)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments = ["all", *arguments]
     options = parser.parse_args(arguments)
     if options.command == "tables":
-        return readme_tables.run(options.readme, options.results, options.check)
+        return tables.run(options.page, options.results, options.check)
     if options.command == "pictures":
         return pictures.run(options.results)
-    if options.command == "roofline":
-        return roofline_paper.run()
-    device: torch.device = options.device
-    patterns = options.contenders.split(",") if options.contenders else None
-    try:
-        found, missing = contenders.contenders(device, patterns)
-    except ValueError as error:
-        parser.error(str(error))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    out = results.folder(options.out)
+    out = files.folder(options.out)
     try:
         if options.command in ("all", "step"):
-            dtype = getattr(torch, options.dtype)
-            rounds = options.rounds or 30
-            settings = Settings(device, dtype, options.outcome, rounds, options.budget)
-            workloads, left_out = _workloads(options.workloads, device)
-            step.run(workloads, found, [*left_out, *missing], settings, out)
+            _run_step(options, parser, out)
         if options.command in ("all", "train"):
-            train.run(*_tasks(options, device), device, options.limit, out)
-        if options.command == "price":
+            _run_train(options, out)
+        if options.command == "targets":
             names = tuple(options.workloads or FIVE)
-            price.run(options.rows, device, options.rounds or price.ROUNDS, names, out)
+            targets.run(options.groups, options.device, options.rounds, names, out)
         if options.command == "growth":
-            rounds = options.rounds or growth.ROUNDS
-            growth.run(device, rounds, int(options.most), options.most_tensors, out)
+            limits = int(options.most), options.most_tensors
+            growth.run(options.device, options.rounds, *limits, out)
     except KeyboardInterrupt:
         console.say("interrupted; what was measured so far is on disk")
         return 130
@@ -200,4 +204,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

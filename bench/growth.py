@@ -10,12 +10,20 @@ from pathlib import Path
 
 import torch
 
-from bench import console, growth_plot, machine, results
-from bench.contenders import FAMILIES, Contender, Family, Skipped, contenders, ours
-from bench.gradients import Gradients, make_weights
-from bench.harness import MemoryRate, memory_rate
-from bench.turns import Lane, Settings, take_turns
-from bench.workloads import Workload, uniform
+from bench.lib import machine
+from bench.lib.bandwidth import Bandwidth, measure_bandwidth
+from bench.lib.gradients import Gradients, make_weights
+from bench.lib.implementations import (
+    FAMILIES,
+    Family,
+    Implementation,
+    Skipped,
+    implementations,
+    ours,
+)
+from bench.lib.report import console, files, growth_plot
+from bench.lib.runners import Runner, Settings, alternate
+from bench.lib.workloads import Workload, uniform
 
 ROUNDS = 10
 FEWEST = 10**4
@@ -26,18 +34,18 @@ TOTAL = 10**7
 """Number of parameters while the number of tensors grows."""
 
 SECONDS = 1.5
-"""For the rounds of one contender at one size."""
+"""For the rounds of one implementation at one size."""
 
 TOO_SLOW = 0.4
-"""Seconds of a step that end a curve, except ours and the anchors'."""
+"""Seconds of a step at which a curve ends, except ours and the baselines'."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One contender at one size; ``in_turn``: it took turns with its family's anchor."""
+    """One implementation at one size; ``in_turn``: it alternated with its family's baseline."""
 
     sweep: str
-    contender: str
+    implementation: str
     label: str
     family: str
     ours: bool
@@ -51,11 +59,11 @@ class Point:
 
 @dataclasses.dataclass
 class GrowthReport:
-    """What ``*-growth.json`` holds."""
+    """Content of ``*-growth.json``."""
 
     machine: dict[str, str | int | float | None]
     settings: dict[str, str | int]
-    rate: MemoryRate
+    bandwidth: Bandwidth
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
     points: list[Point] = dataclasses.field(default_factory=list)
 
@@ -83,12 +91,12 @@ def sweeps(most: int, most_tensors: int) -> dict[str, list[Workload]]:
 
 
 def batches(
-    members: list[Contender], family: Family, numel: int, capacity: float
-) -> list[list[Contender]]:
-    """Everyone in one batch where memory allows, else each alone, else nobody."""
+    members: list[Implementation], family: Family, numel: int, capacity: float
+) -> list[list[Implementation]]:
+    """All in one batch where memory allows, else each alone, else none."""
     copy = 4 * numel
-    # Beside each one's parameters and states: weights, gradients, and what a step of the
-    # authors' package makes in between.
+    # Beside each one's parameters and states: weights, gradients, and the temporaries of the
+    # authors' package.
     if copy * (2 + (1 + family.states) * len(members) + 2) <= capacity:
         return [members]
     # Alone: on the weights themselves.
@@ -97,31 +105,29 @@ def batches(
     return []
 
 
-def _point(sweep: str, lane: Lane, workload: Workload, in_turn: bool) -> Point:
-    ms = lane.median("wall")
-    assert ms is not None  # wall time is always taken
-    contender, numel = lane.contender, workload.numel
+def _point(sweep: str, runner: Runner, workload: Workload, in_turn: bool) -> Point:
+    implementation, numel = runner.implementation, workload.numel
     return Point(
         sweep,
-        contender.key,
-        contender.label,
-        contender.family.name,
-        contender.ours,
+        implementation.key,
+        implementation.label,
+        implementation.family.name,
+        implementation.ours,
         len(workload.weights),
         numel,
-        ms,
-        ms / numel * 1e6,
-        len(lane.samples),
+        runner.ms,
+        runner.ms / numel * 1e6,
+        len(runner.samples),
         in_turn,
     )
 
 
 def measure(
-    sweep: str, workload: Workload, members: list[Contender], settings: Settings
+    sweep: str, workload: Workload, members: list[Implementation], settings: Settings
 ) -> Iterator[Point | Skipped]:
-    """One size: the family's contenders in turn, or one after the other where memory is short."""
+    """One size: the family alternates, or one after the other where memory is short."""
     family = members[0].family
-    # Something must be left to the system.
+    # The rest is for the system.
     capacity = 0.93 * machine.available_bytes(settings.device)
     fitting = batches(members, family, workload.numel, capacity)
     if not fitting:
@@ -132,27 +138,27 @@ def measure(
     gradients = Gradients(workload, weights, "natural")
     for batch in fitting:
         in_turn = len(fitting) == 1
-        lanes = [Lane(contender, weights, copy=in_turn) for contender in batch]
-        take_turns(lanes, gradients, settings, f"{workload.title}, {family.title}")
-        for lane in lanes:
-            yield _point(sweep, lane, workload, in_turn)
-            lane.release()
-        gc.collect()  # optimizers refer to themselves
+        runners = [Runner(implementation, weights, copy=in_turn) for implementation in batch]
+        alternate(runners, gradients, settings, f"{workload.title}, {family.title}")
+        for runner in runners:
+            yield _point(sweep, runner, workload, in_turn)
+            runner.release()
+        gc.collect()  # optimizers are in reference cycles
 
 
-def _members(device: torch.device) -> dict[str, list[Contender]]:
-    """For each family its anchor, the authors' optimizer where there is one, and ours."""
-    found, _ = contenders(device)
-    theirs = [c for c in found if c.is_anchor or c.key in ("adamp", "sgdp")]
-    return {f.name: [c for c in theirs if c.family is f] + [ours(device, f)] for f in FAMILIES}
+def _members(device: torch.device) -> dict[str, list[Implementation]]:
+    """For each family its baseline, the authors' optimizer where there is one, and ours."""
+    found, _ = implementations(device)
+    theirs = [i for i in found if i.is_baseline or i.key in ("adamp", "sgdp")]
+    return {f.name: [i for i in theirs if i.family is f] + [ours(device, f)] for f in FAMILIES}
 
 
 def run(device: torch.device, rounds: int, most: int, most_tensors: int, out: Path) -> None:
     """Measure both sweeps, keep the report up to date on disk, and draw it."""
     settings = Settings(device, rounds=rounds, budget=SECONDS, profiles=0)
     chosen: dict[str, str | int] = {"device": device.type, "rounds": rounds}
-    report = GrowthReport(machine.describe(device), chosen, memory_rate(device))
-    path = out / f"{results.device_prefix(device)}-growth.json"
+    report = GrowthReport(machine.describe(device), chosen, measure_bandwidth(device))
+    path = out / f"{files.device_prefix(device)}-growth.json"
     for sweep, workloads in sweeps(most, most_tensors).items():
         members = _members(device)
         for workload in workloads:
@@ -163,15 +169,15 @@ def run(device: torch.device, rounds: int, most: int, most_tensors: int, out: Pa
                         continue
                     report.points.append(item)
                     if item.ms > TOO_SLOW * 1e3 and not _needed(item):
-                        members[name] = [c for c in members[name] if c.key != item.contender]
+                        members[name] = [i for i in members[name] if i.key != item.implementation]
             console.say(f"  {sweep}: {workload.title}, {workload.numel:,} parameters", style="dim")
-            results.write(path, report)
+            files.write(path, report)
     for left_out in report.skipped:
-        console.say(f"  left out: {left_out.name}: {left_out.reason}", style="dim")
+        console.say(f"  not measured: {left_out.name}: {left_out.reason}", style="dim")
     growth_plot.draw(dataclasses.asdict(report), path.with_suffix(".png"))
     console.say(f"  results: {path}", style="dim")
 
 
 def _needed(point: Point) -> bool:
-    """Ours and the anchors are followed to the end, whatever a step takes."""
-    return point.ours or any(point.contender == family.anchor for family in FAMILIES)
+    """Ours and the baselines are measured at every size, however slow a step is."""
+    return point.ours or any(point.implementation == family.baseline for family in FAMILIES)

@@ -1,182 +1,26 @@
-"""Training in lockstep: each optimizer trains its own copy of one model on the same batches."""
+"""``python -m bench train``: training on real data, quality and the optimizer's share of time."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
-from adamp_fused import FusedAdamP
-from adamp_fused.backends.registry import choose
-from bench import console, machine, plots, results
-from bench.contenders import Skipped, official
-
-
-class Task(Protocol):
-    """A model, its data in a fixed order, and how good a trained model is."""
-
-    name: str
-    title: str
-    metric: str
-    percent: bool
-    steps: int
-    evaluate_every: int
-    lr: float
-    warm_up: int
-    weight_decay: float
-    data: str
-
-    def model(self) -> nn.Module:
-        """A freshly initialised model, the same at every call."""
-
-    def loss(self, model: nn.Module, step: int) -> Tensor:
-        """The training loss on the batch of ``step``."""
-
-    def evaluate(self, model: nn.Module) -> float:
-        """The metric on held-out data."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Trainer:
-    """One optimizer to train with."""
-
-    label: str
-    build: Callable[[list[nn.Parameter], float, float], Optimizer]
-    ours: bool = False
-
-
-@dataclasses.dataclass
-class Run:
-    """One optimizer's training. Times in seconds; medians per step leave one-off costs out."""
-
-    label: str
-    ours: bool
-    losses: list[float] = dataclasses.field(default_factory=list)
-    evaluated_at: list[int] = dataclasses.field(default_factory=list)
-    metric: list[float] = dataclasses.field(default_factory=list)
-    iteration_s: float = 0.0
-    optimizer_s: float = 0.0
-    optimizer_share: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """All runs of one task."""
-
-    name: str
-    title: str
-    metric: str
-    percent: bool
-    data: str
-    parameters: int
-    planned_steps: int
-    steps: int
-    lr: float
-    warm_up: int
-    weight_decay: float
-    runs: list[Run]
+from bench.lib import machine
+from bench.lib.implementations import Skipped
+from bench.lib.report import console, files, plots
+from bench.lib.training import Task, TaskResult, train, trainers
 
 
 @dataclasses.dataclass
 class TrainReport:
-    """What ``*-train.json`` holds."""
+    """Content of ``*-train.json``."""
 
     machine: dict[str, str | int | float | None]
     tasks: list[TaskResult] = dataclasses.field(default_factory=list)
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
-
-
-def trainers(device: torch.device) -> tuple[list[Trainer], list[Skipped]]:
-    """AdamW, the authors' AdamP where it is installed, and this package's as a user gets it."""
-    adamp = official()
-    found = [Trainer("torch AdamW", lambda p, lr, wd: AdamW(p, lr, weight_decay=wd, fused=True))]
-    if adamp is not None:
-        found.append(Trainer("adamp AdamP", lambda p, lr, wd: adamp.AdamP(p, lr, weight_decay=wd)))
-    label = f"FusedAdamP ({choose(None, device, False).name})"
-    found.append(Trainer(label, lambda p, lr, wd: FusedAdamP(p, lr, weight_decay=wd), ours=True))
-    missing = Skipped("adamp AdamP", "not installed (pip install adamp==0.3.0)")
-    return found, [] if adamp is not None else [missing]
-
-
-class _Lane:
-    """One optimizer with its own copy of the model, and the times of its steps."""
-
-    def __init__(self, trainer: Trainer, model: nn.Module, task: Task) -> None:
-        self.model = copy.deepcopy(model)
-        self.optimizer = trainer.build(list(self.model.parameters()), task.lr, task.weight_decay)
-        self.run = Run(trainer.label, trainer.ours)
-        self.times: list[tuple[float, float]] = []
-
-    def step(self, task: Task, step: int, synchronize: Callable[[], None]) -> None:
-        """One iteration: forward, backward and the optimizer's step, timed together and apart."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = task.lr * min(1.0, (step + 1) / task.warm_up)
-        start = time.perf_counter()
-        loss = task.loss(self.model, step)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        synchronize()
-        computed = time.perf_counter()
-        self.optimizer.step()
-        synchronize()
-        end = time.perf_counter()
-        self.times.append((end - start, end - computed))
-        self.run.losses.append(loss.item())
-
-    def evaluate(self, task: Task, step: int) -> None:
-        """Record the metric after ``step`` iterations."""
-        self.model.eval()
-        with torch.no_grad():
-            self.run.metric.append(task.evaluate(self.model))
-        self.model.train()
-        self.run.evaluated_at.append(step)
-
-    def finish(self) -> Run:
-        """Sum up the times."""
-        self.run.iteration_s = statistics.median(whole for whole, _ in self.times)
-        self.run.optimizer_s = statistics.median(part for _, part in self.times)
-        self.run.optimizer_share = statistics.median(part / whole for whole, part in self.times)
-        return self.run
-
-
-def train(task: Task, found: list[Trainer], device: torch.device, limit: float) -> TaskResult:
-    """Train one task with every optimizer, taking turns batch by batch, for ``limit`` seconds."""
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    model = task.model()
-    lanes = [_Lane(trainer, model, task) for trainer in found]
-    with console.progress(task.title, task.steps) as advance:
-        deadline = time.perf_counter() + limit
-        for step in range(task.steps):
-            last = step + 1 == task.steps or time.perf_counter() > deadline
-            for lane in lanes:
-                lane.step(task, step, synchronize)
-                if last or (step + 1) % task.evaluate_every == 0:
-                    lane.evaluate(task, step + 1)
-            advance()
-            if last:
-                break
-    return TaskResult(
-        name=task.name,
-        title=task.title,
-        metric=task.metric,
-        percent=task.percent,
-        data=task.data,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        planned_steps=task.steps,
-        steps=step + 1,
-        lr=task.lr,
-        warm_up=task.warm_up,
-        weight_decay=task.weight_decay,
-        runs=[lane.finish() for lane in lanes],
-    )
 
 
 def show(result: TaskResult) -> None:
@@ -211,15 +55,15 @@ def run(
     """Train all tasks, print a table for each, draw them and write the report."""
     found, missing = trainers(device)
     report = TrainReport(machine.describe(device), skipped=[*skipped, *missing])
-    prefix = results.device_prefix(device)
+    prefix = files.device_prefix(device)
     for task in tasks:
         result = train(task, found, device, limit)
         report.tasks.append(result)
         show(result)
-        results.write(out / f"{prefix}-train.json", report)
+        files.write(out / f"{prefix}-train.json", report)
         plots.training(
             dataclasses.asdict(result), report.machine, out / f"{prefix}-{task.name}.png"
         )
     for item in report.skipped:
-        console.say(f"  left out: {item.name}: {item.reason}", style="dim")
+        console.say(f"  not measured: {item.name}: {item.reason}", style="dim")
     console.say(f"  results: {out / f'{prefix}-train.json'}", style="dim")

@@ -420,8 +420,7 @@ bool thin_rows_pass(const Block& block, double bound, double eps) {
     const int64_t first = row * block.cols, numel = rows * block.cols;
     const S* const p =
         in_arithmetic(static_cast<const param_t*>(block.param) + first, numel, wide_p);
-    const S* const g =
-        in_arithmetic(static_cast<const grad_t*>(block.grad) + first, numel, wide_g);
+    const S* const g = in_arithmetic(static_cast<const grad_t*>(block.grad) + first, numel, wide_g);
     // The first by itself: mostly it fails.
     if (row == 0 && !row_passes(p, g, block.cols, bound, eps)) return false;
     if (!rows_pass(p, g, rows, block.cols, bound, eps)) return false;
@@ -482,9 +481,8 @@ const RowLoops& loops_of(DType dtype) {
 }  // namespace
 
 const RowLoops& ADAMP_ROW_LOOPS(Method method, DType dtype) {
-  return for_method(method, [dtype](auto m) -> const RowLoops& {
-    return loops_of<decltype(m)>(dtype);
-  });
+  return for_method(method,
+                    [dtype](auto m) -> const RowLoops& { return loops_of<decltype(m)>(dtype); });
 }
 
 }  // namespace adamp

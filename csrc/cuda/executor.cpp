@@ -36,7 +36,7 @@ class Tables {
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
       return tensors[a].item_count > tensors[b].item_count;
     });
-    const int64_t lag = 3 * resident;
+    const int64_t lag = ADAMP_FIXUP_LAG * resident;
     for (const int32_t t : order) {
       for (int64_t i = 0; i < tensors[t].item_count; ++i) {
         tickets.push_back({tensors[t].first_item + i, 1, t, TicketKind::kAccumulate});

@@ -22,7 +22,8 @@ struct TicketWork {
 
   ADAMP_DEVICE void run() {
     if (thread_index() == 0) {
-      memory.scalars = make_scalars<typename SharedMemory<typename Types::param_t>::S>(given.hyper, given.lr);
+      memory.scalars =
+          make_scalars<typename SharedMemory<typename Types::param_t>::S>(given.hyper, given.lr);
     }
     if (given.ticket.kind == TicketKind::kAccumulate) {
       work.accumulate(given.item, [this] { arrive(); });
@@ -102,7 +103,8 @@ struct TicketWork {
 
 template <class M, class Types>
 ADAMP_DEVICE void run_ticket(const Launch& launch, const Fetched& given) {
-  auto& memory = *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
+  auto& memory =
+      *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
   TicketWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
 }
 

@@ -6,10 +6,11 @@
 
 #include <cstdint>
 
-#include "../core/speculation.h"
 #include "../core/params.h"
+#include "../core/speculation.h"
 #include "../core/tiles.h"
 #include "../core/types.h"
+#include "tuning.h"
 
 namespace adamp {
 
@@ -23,9 +24,10 @@ constexpr TypeSet type_set_of(DType dtype) {
 }
 
 // Threads of a block that work on a ticket; one more warp fetches the next. Two blocks on an SM
-// leave 72 registers a thread to 384 and a warp, with more loads under way, and 96 to 288, without
-// which AdamP's kernel for 16 bits spills.
-constexpr int workers(TypeSet types) { return types == TypeSet::kFloat32 ? 384 : 288; }
+// leave 72 registers a thread to 384 and a warp, and 96 to 288.
+constexpr int workers(TypeSet types) {
+  return types == TypeSet::kFloat32 ? ADAMP_WORKERS_FLOAT32 : ADAMP_WORKERS;
+}
 constexpr int block_size(TypeSet types) { return workers(types) + 32; }
 
 // Blocks that the compiler leaves registers for. Processors of compute capability 8.6, 8.9 and 12.0
@@ -34,26 +36,25 @@ constexpr int block_size(TypeSet types) { return workers(types) + 32; }
     (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
 constexpr int kMostBlocksPerSM = 1;
 #else
-constexpr int kMostBlocksPerSM = 2;
+constexpr int kMostBlocksPerSM = ADAMP_BLOCKS_PER_SM;
 #endif
 
-// Elements of an item: four wide accesses of float32 for each of 384 workers. Rows of 768, 1,024,
-// 2,048 and 3,072 fill it, and one of 5,632 is not in two. Its p, g and u are kept in shared memory
-// (72 KiB), so that two blocks fit on one SM of compute capability 8.0, 9.0 and 10.0, and one of
-// the others.
-constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 3072 : 6144; }
-// Rows of an item: their sums are kept in shared memory too.
-constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
-// Rows of so few elements are thin: max_rows of them would leave most of an item empty. An item
-// holds as many as it has room for, and nothing is kept of a row but its elements.
-constexpr int64_t kMaxThinCols = 16;
+constexpr int tile_elements(DType dtype) {
+  return dtype == DType::kFloat64 ? ADAMP_TILE_ELEMENTS_FLOAT64 : ADAMP_TILE_ELEMENTS;
+}
+constexpr int max_rows(DType dtype) {
+  return dtype == DType::kFloat64 ? ADAMP_TILE_ROWS_FLOAT64 : ADAMP_TILE_ROWS;
+}
+// An item holds as many thin rows as it has room for, and nothing is kept of a row but its
+// elements.
+constexpr int64_t kMaxThinCols = ADAMP_THIN_COLS;
 constexpr bool has_thin_rows(const TensorInfo& tensor) {
   return tensor.cols <= kMaxThinCols && tensor.rows > max_rows(tensor.dtype);
 }
 
 // Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where
 // something is, others wait for the block that has it, and for the ticket that it drew ahead.
-constexpr int64_t kItemsPerFinish = 4;
+constexpr int64_t kItemsPerFinish = ADAMP_TILES_PER_FIXUP;
 
 struct DeviceTensor {
   TensorInfo info;
@@ -102,9 +103,8 @@ struct RowRecord {
 };
 
 // Bytes of the values that change each step (gradients, hypers, hyper indices, in this order) that
-// travel in the launch itself: enough for 650 tensors. On an H100 a launch of 12 KB took the host
-// up to 1 us longer than one of 8, with cold caches 4; one of 4 KB about 1 less.
-constexpr int kInlineCapacity = 8064;
+// travel in the launch itself.
+constexpr int kInlineCapacity = ADAMP_INLINE_CAPACITY;
 
 struct KernelArgs {
   const DeviceTensor* tensors;

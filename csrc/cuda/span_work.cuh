@@ -1,6 +1,7 @@
 // The two loops over the elements of a span: sweep the moments, apply the updates.
 //
-// The mathematics is in ../core/methods.h and projection.h; which thread loads which element, in span.cuh.
+// The mathematics is in ../core/methods.h and projection.h; which thread loads which element, in
+// span.cuh.
 #pragma once
 
 #include "shared_memory.cuh"

@@ -118,8 +118,8 @@ struct TensorWork {
                         : shared_update(outcome, memory.total.pp, memory.total.pu, h);
       update.active = !(updated && right);
       update.undo = updated;
-      update.previous = roll_back_of(
-          memory.early == Early::kChannelRows ? channel : plain_update(h), buffer, h);
+      update.previous =
+          roll_back_of(memory.early == Early::kChannelRows ? channel : plain_update(h), buffer, h);
       memory.row_updates[row] = update;
     }
     sync_workers();

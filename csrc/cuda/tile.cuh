@@ -43,7 +43,9 @@ struct alignas(16) Tile {
     }
   }
   template <class Span>
-  ADAMP_DEVICE S operator()(const Span& span, int i) const { return values[at(span, i)]; }
+  ADAMP_DEVICE S operator()(const Span& span, int i) const {
+    return values[at(span, i)];
+  }
 
   template <class Span>
   static ADAMP_DEVICE int at(const Span& span, int i) {

@@ -24,7 +24,7 @@ from adamp_fused._methods import SGDP, AdamP, Method
 from adamp_fused.backends.protocol import Slot
 from adamp_fused.backends.triton import options, stages, tables
 from adamp_fused.backends.triton.kernels import step_kernel
-from bench.workloads import WORKLOADS
+from bench.lib.workloads import WORKLOADS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 #: A model of even matrices in every type; one with rows of all lengths, some of them no whole

@@ -1,6 +1,5 @@
 """The benchmark's parameter lists are the published models', and its commands run."""
 
-import json
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,14 +10,18 @@ import pytest
 import torch
 
 from adamp_fused import FusedAdamP
-from bench import gradients, growth, growth_plot, plots, workloads
+from bench import __main__, growth
+from bench.lib import bytes as byte_model
+from bench.lib import gradients, workloads
+from bench.lib.implementations import FAMILIES, implementations
+from bench.lib.report import files, growth_plot, plots, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
 SMALLEST = {
     "step": ["--workloads", "1000x16x16", "--rounds", "2"],
     "train": ["--epochs", "1", "--steps", "2"],
-    "price": ["--workloads", "1000x16x16", "--rows", "adamp,official,memory", "--rounds", "1"],
+    "targets": ["--workloads", "1000x16x16", "--groups", "adamp,official,memory", "--rounds", "1"],
     "growth": ["--most", "3e4", "--most-tensors", "3", "--rounds", "1"],
 }
 
@@ -40,6 +43,37 @@ def test_smallest_run(command: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / f"cpu-{command}.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--limit", "1"]])
+def test_step_and_train_are_the_default(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a subcommand both are run, with the options of both."""
+    run: list[str] = []
+    monkeypatch.setattr(__main__, "implementations", lambda *_: ([], []))
+    monkeypatch.setattr(__main__.step, "run", lambda *_: run.append("step"))
+    monkeypatch.setattr(__main__.train, "run", lambda *_: run.append("train"))
+    monkeypatch.setenv("OUT", str(tmp_path))
+    assert __main__.main(arguments) == 0
+    assert run == ["step", "train"]
+
+
+def test_bytes_of_one_pass_and_two() -> None:
+    """p, g and the states are read, p and the states written; a second pass needs no gradient."""
+    one, two, missed = byte_model.one_pass, byte_model.layer_wise, byte_model.mispredicted
+    assert [4 * one(family.states).total for family in FAMILIES] == [28, 20]
+    assert [4 * two(family.states).total for family in FAMILIES] == [40, 32]
+    assert [4 * missed(family.states).total for family in FAMILIES] == [44, 36]
+    assert byte_model.step_bytes(10, 2, torch.bfloat16) == 140
+
+
+def test_tables_are_up_to_date() -> None:
+    """docs/performance.md is what its results say, and a table that nobody knows is refused."""
+    page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    assert tables.rewrite(page, files.COMMITTED) == page
+    with pytest.raises(ValueError, match="no table is called 'gpu-price'"):
+        tables.rewrite("<!-- begin:gpu-price -->\n<!-- end:gpu-price -->", files.COMMITTED)
 
 
 OUTCOMES = {
@@ -76,10 +110,10 @@ def test_growth_covers_its_range() -> None:
         assert workload.numel == pytest.approx(numel, rel=0.03)
 
 
-def test_growth_takes_turns_as_long_as_memory_allows() -> None:
-    """Two contenders need 10 copies of the parameters in turn, 4 one after the other."""
-    family = growth.FAMILIES[0]
-    members = growth.contenders(torch.device("cpu"))[0][:2]
+def test_growth_alternates_as_long_as_memory_allows() -> None:
+    """Two implementations need 10 copies of the parameters, one after the other 4."""
+    family = FAMILIES[0]
+    members = implementations(torch.device("cpu"))[0][:2]
     assert growth.batches(members, family, 100, capacity=4000) == [members]
     assert growth.batches(members, family, 100, capacity=3999) == [[m] for m in members]
     assert growth.batches(members, family, 100, capacity=1600) == [[m] for m in members]
@@ -98,7 +132,8 @@ def test_names_are_moved_apart_and_no_further() -> None:
 def test_growth_names_cross_nothing(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every name of a curve lies right of all curves and above or below all other names."""
     text = pytest.importorskip("matplotlib.text", reason="there is no plot without matplotlib")
-    report = json.loads((ROOT / "bench/results/cpu-growth.json").read_text())
+    report = files.read(files.COMMITTED / "cpu-growth.json")
+    assert report is not None
     for point in report["points"]:
         if ends != "measured":
             point["ns_per_parameter"] = 1 / point["numel"] if ends == "low" else 5.0

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import console
-from bench.gpu_check import counts, report, verdicts
-from bench.gpu_check.process import Ended
-from bench.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Unreadable, Verdict
-from bench.readme_tables import NO_GPU, check_block
+from bench.lib.report import check_table, console
+from bench.lib.report.markdown import NOT_MEASURED
+from bench.tools.gpu_check import counts, report, verdicts
+from bench.tools.gpu_check.process import Ended
+from bench.tools.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Unreadable, Verdict
 
 TEXTS = Path(__file__).parent / "gpu_check_texts"
 
@@ -106,7 +106,7 @@ def test_judge_dram() -> None:
 def count_line(launches: float, waits: float, ours: bool = True) -> str:
     """A line as the counting program prints it."""
     kernels = {"launches": launches, "copies": 0, "synchronisations": waits, "milliseconds": 1.0}
-    line = {"workload": "resnet50", "contender": "c", "label": "L" * (1 + ours), "ours": ours}
+    line = {"workload": "resnet50", "implementation": "c", "label": "L" * (1 + ours), "ours": ours}
     return json.dumps({**line, "kernels": kernels})
 
 
@@ -131,9 +131,9 @@ def test_report() -> None:
     whole = report.CheckReport({}, ["build", "tests"], [one])
     assert not whole.clean
     shown = {"checks": [vars(one)], "planned": ["build", "tests"], "machine": MACHINE}
-    block = check_block(shown)
+    block = check_table.check_block(shown)
     assert "| build | pass | 9.0 \\| 40 s |" in block and "| tests | not run |  |" in block
-    assert "commit" not in block and check_block(None) == NO_GPU
+    assert "commit" not in block and check_table.check_block(None) == NOT_MEASURED
     assert report.CheckReport({}, ["build"], [one]).clean
     assert not report.CheckReport({}, ["build"], [report.Check("build", FAIL, "", 1.0)]).clean
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu_check import command, needs, process, runner, stages, verdicts
-from bench.gpu_check.process import Ended
-from bench.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Verdict
-from bench.workloads import WORKLOADS
+from bench.lib.workloads import WORKLOADS
+from bench.tools.gpu_check import command, needs, process, runner, stages, verdicts
+from bench.tools.gpu_check.process import Ended
+from bench.tools.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = Path(__file__).parent / "gpu_check_texts"
@@ -157,7 +157,7 @@ def gpu_check(tools: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """The command, with these tools first on the PATH."""
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        [sys.executable, "-m", "bench.gpu_check", *options],
+        [sys.executable, "-m", "bench.tools.gpu_check", *options],
         cwd=ROOT,
         env={**os.environ, "PATH": path},
         capture_output=True,
@@ -206,5 +206,5 @@ def test_missing_gpu_and_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_marked_step() -> None:
     """The program that ncu looks at runs."""
-    command = [sys.executable, "-m", "bench.gpu_check.marked_step", "1000x16x16"]
+    command = [sys.executable, "-m", "bench.tools.gpu_check.marked_step", "1000x16x16"]
     subprocess.run([*command, "fused-adamp-cpu", "--device", "cpu"], cwd=ROOT, check=True)

@@ -7,8 +7,8 @@
 #include <string>
 #include <thread>
 
-#include "../../../csrc/cpu/row_loops.h"
 #include "../../../csrc/core/params.h"
+#include "../../../csrc/cpu/row_loops.h"
 
 namespace adamp {
 

@@ -1,5 +1,5 @@
-// What bench/tune/time_step.cpp asks of the CUDA runtime, on the emulated device: memory is the
-// host's, and nothing is asynchronous.
+// What bench/tools/tune/time_step.cpp asks of the CUDA runtime, on the emulated device: memory is
+// the host's, and nothing is asynchronous.
 #pragma once
 
 #include <chrono>

@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "../../../csrc/cpu/half.h"
 #include "../../../csrc/core/params.h"
+#include "../../../csrc/cpu/half.h"
 #include "races.h"
 
 namespace emulation {

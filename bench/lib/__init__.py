@@ -1,0 +1,1 @@
+"""What the benchmarks share: timing, workloads, implementations, the byte model and reports."""

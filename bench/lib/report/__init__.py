@@ -1,0 +1,1 @@
+"""Output: terminal, Markdown, JSON files and plots."""
