@@ -1,8 +1,8 @@
 """The mathematics of AdamP and SGDP in Python, once for every backend written in Python.
 
 Source: Heo et al., "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant
-Weights", ICLR 2021, with the constants of the official ``adamp`` package. ``csrc/core/methods.h`` and ``projection.h``
-states the same lines for C++ and CUDA.
+Weights", ICLR 2021, with the constants of the official ``adamp`` package. ``csrc/core/methods.h``
+and ``csrc/core/projection.h`` state the same lines for C++ and CUDA.
 
 Only operators and ``where`` are used, so that the same lines serve torch tensors and, compiled by
 ``triton.jit`` with Triton's language in the place of ``torch``, Triton blocks. Symbols: ``p``
