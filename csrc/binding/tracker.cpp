@@ -39,8 +39,8 @@ Tracker::Tracker(Method method, const py::list& slots, const py::list& groups,
   covers_params_ = covered == entries_.size();
   serves_.resize(listed_.size());
   for (const Entry& entry : entries_) serves_[entry.group] = true;
-  for (const auto& item : state) {
-    state_items_.push_back({item.first.ptr(), item.second.ptr(), find(item.first)});
+  for (const auto& tile : state) {
+    state_items_.push_back({tile.first.ptr(), tile.second.ptr(), find(tile.first)});
   }
   group_options_.resize(listed_.size());
   if (!read_options(groups)) throw std::invalid_argument("an option of a group is not a number");
@@ -73,11 +73,11 @@ bool Tracker::check_state(const py::dict& state) {
   Py_ssize_t position = 0;
   PyObject *key, *value;
   for (size_t i = 0; PyDict_Next(state.ptr(), &position, &key, &value); ++i) {
-    const StateItem& item = state_items_[i];
-    if (key != item.param || value != item.values) return false;
-    if (item.entry < 0) continue;
+    const StateItem& tile = state_items_[i];
+    if (key != tile.param || value != tile.values) return false;
+    if (tile.entry < 0) continue;
     if (!PyDict_Check(value)) return false;
-    entries_[item.entry].state = value;
+    entries_[tile.entry].state = value;
   }
   return true;
 }

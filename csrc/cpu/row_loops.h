@@ -49,7 +49,7 @@ struct Behind {
 // The loops of one method and storage type.
 struct RowLoops {
   // Moves the moments of a block; leaves the four sums of each row in `sums` (if asked for);
-  // applies `now` in the same sweep (if asked for), which makes it the only visit to memory.
+  // applies `now` in the same sweep (if asked for), which makes it the only pass to memory.
   //
   // `kept`: null, or room for each u in the type of the arithmetic, so that an update a moment
   // later needs no second square root and division. `behind`: null, or an earlier block with as

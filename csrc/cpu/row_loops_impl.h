@@ -28,15 +28,15 @@ struct Loops {
   static constexpr bool kMayProjectBuffer = M::kUpdateIsMoment && !kNesterov;
   // Otherwise u is the moment as it is stored.
   static constexpr bool kKeeps = !kMayProjectBuffer;
-  // Elements prefetched ahead into the first cache, across the end of a page, where the processor's
+  // Elements prefetched ahead into the L1, across the end of a page, where the processor's
   // own prefetcher stops; and into the second, where an update behind disturbs that one: where its
-  // rows are too long to be still in the first cache. Measured on one core of an EPYC, 12.6 M
+  // rows are too long to be still in the L1. Measured on one core of an EPYC, 12.6 M
   // elements, projected over not: rows of 768 1.19 (SGDP) and 1.14 (AdamP), with the second
   // prefetch 1.24 and 1.18; rows of 2304 1.51 and 1.30, with it 1.41 and 1.23.
   static constexpr int64_t kNear = 256 / sizeof(param_t);
   static constexpr int64_t kFar = 2048 / sizeof(param_t);
   static constexpr int64_t kLongRow = 3072 / sizeof(param_t);
-  static constexpr int kFirstCache = 3, kSecondCache = 2;  // as __builtin_prefetch names them
+  static constexpr int kL1 = 3, kL2 = 2;  // as __builtin_prefetch names them
 
   struct Pointers {
     param_t* p;
@@ -68,14 +68,14 @@ struct Loops {
     }
   }
 
-  // The update of stored moments: what a later visit computes again to the same bits.
+  // The update of stored moments: what a later pass computes again to the same bits.
   static ADAMP_FN Lanes perturb(Lanes m, Lanes v, Lanes g, const Scalars<S>& h) {
     Scalars<S> fixed = h;
     fixed.nesterov = kNesterov;
     return M::perturb(m, v, g, fixed);
   }
 
-  // A moment as a later visit would read it back.
+  // A moment as a later pass would read it back.
   template <bool kTail>
   static ADAMP_FN Lanes stored(state_t* at, Lanes x, int64_t count) {
     put<kTail>(at, x, count);
@@ -177,8 +177,8 @@ struct Loops {
     Inputs in[kTurn];
     LaterInputs old[kTurn];
     for (int k = 0; k < kTurn; ++k) {
-      if constexpr (kBehind && kLong) prefetch<kSecondCache>(at, i + k * kLanes + kFar);
-      prefetch<kFirstCache>(at, i + k * kLanes + kNear);
+      if constexpr (kBehind && kLong) prefetch<kL2>(at, i + k * kLanes + kFar);
+      prefetch<kL1>(at, i + k * kLanes + kNear);
     }
     for (int k = 0; k < kTurn; ++k) {
       if constexpr (kBehind) old[k] = read<false>(behind, i + k * kLanes, kLanes);
@@ -201,7 +201,7 @@ struct Loops {
   static ADAMP_FN LaneSums accumulate_row(const Pointers& at, int64_t i, int64_t cols,
                                           const Scalars<S>& h, S shrink, S* kept,
                                           const Later& behind, RowUpdate<S> update) {
-    // SGDP, two at a time where the row behind comes out of the second cache: 3 to 6 % less. AdamP
+    // SGDP, two at a time where the row behind comes out of the L2: 3 to 6 % less. AdamP
     // has too many values in flight: nothing, and 5 % more with vectors of 32 bytes.
     constexpr int kTurn = !kMoment2 && kBehind && kLong ? 2 : 1;
     const int64_t end = i + cols;
@@ -297,7 +297,7 @@ struct Loops {
   }
 
   // The weight before its update, and u again. kBuffer: where the buffer may have been projected.
-  template <bool kUndo, bool kBuffer, bool kTail>
+  template <bool kRollBack, bool kBuffer, bool kTail>
   static ADAMP_FN LaterInputs recompute(const Pointers& at, int64_t i, int64_t count,
                                         const Scalars<S>& h, RowUpdate<S> previous) {
     if constexpr (!kTail) {
@@ -311,31 +311,31 @@ struct Loops {
     if constexpr (kMoment2) v = get<kTail>(at.v + i, count);
     if constexpr (kNesterov) g = get<kTail>(at.g + i, count) * h.sign;
     Lanes u = perturb(m, v, g, h);
-    if constexpr (kUndo) {
+    if constexpr (kRollBack) {
       p = recover_weight(p, u, previous.shrink, h.step_size);
       if constexpr (kBuffer) u += radial_part(p, previous.radial);
     }
     return {p, u};
   }
 
-  template <bool kUndo, bool kBuffer, bool kTail>
+  template <bool kRollBack, bool kBuffer, bool kTail>
   static ADAMP_FN void apply_lanes(const Pointers& at, int64_t i, int64_t count,
                                    const Scalars<S>& h, RowUpdate<S> next, RowUpdate<S> previous) {
-    const LaterInputs in = recompute<kUndo, kBuffer, kTail>(at, i, count, h, previous);
+    const LaterInputs in = recompute<kRollBack, kBuffer, kTail>(at, i, count, h, previous);
     if constexpr (kBuffer) put<kTail>(at.m + i, in.u - radial_part(in.p, next.radial), count);
     put<kTail>(at.p + i, apply_update(in.p, in.u, next, h), count);
   }
 
-  template <bool kUndo, bool kBuffer>
+  template <bool kRollBack, bool kBuffer>
   static void apply_run(const Block& block, const Scalars<S>& h, RowUpdate<S> next,
                         RowUpdate<S> previous) {
     const Pointers at = pointers(block);
     const int64_t numel = block.numel();
     int64_t i = 0;
     for (; i + kLanes <= numel; i += kLanes) {
-      apply_lanes<kUndo, kBuffer, false>(at, i, kLanes, h, next, previous);
+      apply_lanes<kRollBack, kBuffer, false>(at, i, kLanes, h, next, previous);
     }
-    if (i < numel) apply_lanes<kUndo, kBuffer, true>(at, i, numel - i, h, next, previous);
+    if (i < numel) apply_lanes<kRollBack, kBuffer, true>(at, i, numel - i, h, next, previous);
   }
 
   static void apply(const Block& block, const ScalarPair& pair, RowUpdate<double> next,

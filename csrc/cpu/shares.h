@@ -38,9 +38,9 @@ class Shares {
     });
   }
 
-  // The next piece of a thread's own share, or (helps) of any; -1 where none is left.
-  int64_t take(int64_t thread, bool helps) {
-    for (int64_t turn = 0; turn < (helps ? count() : 1); ++turn) {
+  // The next piece of a thread's own share, or (steals) of any; -1 where none is left.
+  int64_t take(int64_t thread, bool steals) {
+    for (int64_t turn = 0; turn < (steals ? count() : 1); ++turn) {
       Share& share = shares_[(thread + turn) % count()];
       // Looked at first, so that a share that is done is not written again.
       if (share.next.load(std::memory_order_relaxed) >= share.end) continue;
@@ -59,18 +59,18 @@ class Shares {
   std::vector<Share> shares_;
 };
 
-// Items to be visited again, since their tensor has been decided; in the share of the thread that
-// most likely visited them first.
-class SecondVisits {
+// Tiles to be passed over again, since their tensor has been decided; in the share of the thread
+// that most likely passed over them first.
+class FixUps {
  public:
-  // Share k: items bounds[k] to before bounds[k + 1]. `tensors`: items of those that may be added,
+  // Share k: tiles bounds[k] to before bounds[k + 1]. `tensors`: tiles of those that may be added,
   // once each in a step; there is memory for all of them, since nothing may fail in a step.
-  SecondVisits(std::vector<int64_t> bounds, const std::vector<TensorItems>& tensors)
+  FixUps(std::vector<int64_t> bounds, const std::vector<TileRange>& tensors)
       : bounds_(std::move(bounds)), shares_(bounds_.size() - 1) {
     for (size_t k = 0; k < shares_.size(); ++k) {
-      shares_[k].left.reserve(std::count_if(
-          tensors.begin(), tensors.end(),
-          [this, k](const TensorItems& items) { return part_of(items, k).count > 0; }));
+      shares_[k].left.reserve(
+          std::count_if(tensors.begin(), tensors.end(),
+                        [this, k](const TileRange& tiles) { return part_of(tiles, k).count > 0; }));
     }
   }
 
@@ -83,9 +83,9 @@ class SecondVisits {
     return shares_[thread].count.load(std::memory_order_relaxed) > 0;
   }
 
-  void add(const TensorItems& items) {
+  void add(const TileRange& tiles) {
     for (size_t k = 0; k < shares_.size(); ++k) {
-      const TensorItems part = part_of(items, k);
+      const TileRange part = part_of(tiles, k);
       if (part.count <= 0) continue;
       std::lock_guard<std::mutex> lock(shares_[k].mutex);
       shares_[k].left.push_back(part);
@@ -93,20 +93,20 @@ class SecondVisits {
     }
   }
 
-  // An item of a thread's own share, or (helps) of any; -1 where none is left. What came last
+  // An tile of a thread's own share, or (steals) of any; -1 where none is left. What came last
   // first: it may still be in cache.
-  int64_t take(int64_t thread, bool helps) {
-    const size_t turns = helps ? shares_.size() : 1;
+  int64_t take(int64_t thread, bool steals) {
+    const size_t turns = steals ? shares_.size() : 1;
     for (size_t turn = 0; turn < turns; ++turn) {
       Share& share = shares_[(thread + turn) % shares_.size()];
       if (share.count.load(std::memory_order_relaxed) == 0) continue;
       std::lock_guard<std::mutex> lock(share.mutex);
       if (share.left.empty()) continue;
-      TensorItems& items = share.left.back();
-      const int64_t item = items.first + --items.count;
-      if (items.count == 0) share.left.pop_back();
+      TileRange& tiles = share.left.back();
+      const int64_t tile = tiles.first + --tiles.count;
+      if (tiles.count == 0) share.left.pop_back();
       share.count -= 1;
-      return item;
+      return tile;
     }
     return -1;
   }
@@ -114,14 +114,14 @@ class SecondVisits {
  private:
   struct alignas(64) Share {
     std::mutex mutex;
-    std::vector<TensorItems> left;
-    std::atomic<int64_t> count{0};  // of items; written under the mutex
+    std::vector<TileRange> left;
+    std::atomic<int64_t> count{0};  // of tiles; written under the mutex
   };
 
   // What of a tensor is in share k; a count of 0 or less: nothing.
-  TensorItems part_of(const TensorItems& items, size_t k) const {
-    const int64_t first = std::max(items.first, bounds_[k]);
-    return {first, std::min(items.first + items.count, bounds_[k + 1]) - first};
+  TileRange part_of(const TileRange& tiles, size_t k) const {
+    const int64_t first = std::max(tiles.first, bounds_[k]);
+    return {first, std::min(tiles.first + tiles.count, bounds_[k + 1]) - first};
   }
 
   std::vector<int64_t> bounds_;

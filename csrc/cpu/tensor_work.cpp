@@ -5,10 +5,10 @@
 namespace adamp {
 namespace {
 
-constexpr int64_t kItemsOfLargeTensor = 64;
+constexpr int64_t kTilesOfLargeTensor = 64;
 
 // Rows are swept in blocks. A block that is updated while the next one is swept has to be still in
-// the first cache, together with that: with 2,048 elements for 256, rows of 768 took 10 % longer
+// the L1, together with that: with 2,048 elements for 256, rows of 768 took 10 % longer
 // (SGDP, one core of an EPYC).
 constexpr int64_t kBlockElements = 2048, kBlockElementsBehind = 256;
 constexpr int64_t kBlockRows = 64;
@@ -27,17 +27,17 @@ int64_t size_of_u(DType dtype) { return dtype == DType::kFloat64 ? 8 : 4; }
 
 }  // namespace
 
-int64_t item_size_of(const TensorInfo& info) {
-  return std::clamp(info.rows * info.cols / kItemsOfLargeTensor, kSmallItem, kLargeItem);
+int64_t tile_size_of(const TensorInfo& info) {
+  return std::clamp(info.rows * info.cols / kTilesOfLargeTensor, kSmallTile, kLargeTile);
 }
 
-TensorWork::TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots)
+TensorWork::TensorWork(Method method, const TensorInfo& info, const TileRange& tiles, Slot* slots)
     : method_(method),
       info_(info),
-      items_(items),
+      tiles_(tiles),
       loops_(row_loops(method, info.dtype)),
       slots_(slots),
-      rows_are_split_(items.count > info.rows) {}
+      rows_are_split_(tiles.count > info.rows) {}
 
 void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
   grad_ = grad;
@@ -45,17 +45,17 @@ void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
   kept_ = nullptr;
   if (grad == nullptr || info_.projection == Projection::kOff) return;
   const View last = info_.view == nullptr ? View::kNone : static_cast<View>(*info_.view);
-  early_ = foresee(info_.projection, info_.dtype, one_item(),
-                   rows_are_split_ || info_.cols <= kHeldCols, last, options());
+  speculation_ = speculate(info_.projection, info_.dtype, one_tile(),
+                           rows_are_split_ || info_.cols <= kHeldCols, last, options());
   bound_ = cosine_bound(static_cast<double>(info_.cols), options());
   by_rows_ = takes_row_sums();
-  if (by_rows_ && !one_item()) records_.resize(info_.rows);
+  if (by_rows_ && !one_tile()) records_.resize(info_.rows);
 }
 
 // Whether each row's own sums are taken. Not for a layer-wise projection; nor for thin rows, which
 // are tested and projected many at a time, unless each is to be updated by itself.
 bool TensorWork::takes_row_sums() const {
-  if (thin()) return early_ == Early::kChannelRows && !projects_in_place();
+  if (thin()) return speculation_ == Speculation::kChannelRows && !projects_in_place();
   return info_.projection != Projection::kLayer;
 }
 
@@ -77,9 +77,9 @@ Block TensorWork::block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t
   return block_at(row * info_.cols + col_begin, rows, cols);
 }
 
-Block TensorWork::block_of(const Item& item) const {
-  return block_of(item.row_begin, item.row_end - item.row_begin, item.col_begin,
-                  item.col_end - item.col_begin);
+Block TensorWork::block_of(const Tile& tile) const {
+  return block_of(tile.row_begin, tile.row_end - tile.row_begin, tile.col_begin,
+                  tile.col_end - tile.col_begin);
 }
 
 int64_t TensorWork::bytes_of_u() const {
@@ -99,14 +99,14 @@ bool TensorWork::row_passes(const RowSums<double>& sums) const {
          cosine_below_by_squares(sums, bound_, options().eps);
 }
 
-Scratch::Size TensorWork::scratch_size(const Item& item) const {
+Scratch::Size TensorWork::scratch_size(const Tile& tile) const {
   if (info_.projection == Projection::kOff) return {};
-  const int64_t rows = item.row_end - item.row_begin, cols = item.col_end - item.col_begin;
+  const int64_t rows = tile.row_end - tile.row_begin, cols = tile.col_end - tile.col_begin;
   const int64_t of_row = cols * size_of_u(info_.dtype);
   if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0};
-  // Where row sums are not taken, all rows of an item get one update.
+  // Where row sums are not taken, all rows of an tile get one update.
   const bool may_be_by_rows = info_.projection != Projection::kLayer && info_.cols > kHeldCols;
-  if (one_item()) {
+  if (one_tile()) {
     const int64_t by_rows = may_be_by_rows && !thin() ? rows : 1;
     return {rows * of_row, by_rows, by_rows};
   }
@@ -116,27 +116,27 @@ Scratch::Size TensorWork::scratch_size(const Item& item) const {
   return {behind * of_row, at_once, std::max(rows, 2 * at_once)};
 }
 
-void TensorWork::accumulate(const Item& item, Scratch& scratch) {
+void TensorWork::accumulate(const Tile& tile, Scratch& scratch) {
   if (info_.projection == Projection::kOff) {
-    loops_.accumulate(block_of(item).as_run(), *scalars_, Accumulate::kUpdate,
+    loops_.accumulate(block_of(tile).as_run(), *scalars_, Accumulate::kUpdate,
                       plain_update(options()), nullptr, nullptr, nullptr);
     return;
   }
   if (projects_in_place()) {
-    accumulate_runs(item, scratch.kept.data());
-  } else if (one_item()) {
-    step_whole(item, scratch);
+    accumulate_runs(tile, scratch.kept.data());
+  } else if (one_tile()) {
+    step_whole(tile, scratch);
   } else if (!by_rows_) {
-    slots_[item.slot - items_.first] =
-        accumulate_runs(item, kept_of(item.row_begin, item.col_begin));
+    slots_[tile.slot - tiles_.first] =
+        accumulate_runs(tile, kept_of(tile.row_begin, tile.col_begin));
   } else {
-    accumulate_blocks(item, scratch);
+    accumulate_blocks(tile, scratch);
   }
 }
 
-// A tensor of one item is decided while it is in cache: nothing has to be foreseen.
-void TensorWork::step_whole(const Item& item, Scratch& scratch) {
-  const Block block = block_of(item);
+// A tensor of one tile is decided while it is in cache: nothing has to be predicted.
+void TensorWork::step_whole(const Tile& tile, Scratch& scratch) {
+  const Block block = block_of(tile);
   void* const kept = scratch.kept.data();
   int64_t failed_rows = 0;
   total_ = {};
@@ -149,7 +149,7 @@ void TensorWork::step_whole(const Item& item, Scratch& scratch) {
       if (failed_rows == 0) failed_rows += !row_passes(sums);
     }
   } else {
-    const Slot slot = accumulate_runs(item, kept);
+    const Slot slot = accumulate_runs(tile, kept);
     total_ = slot.sums;
     failed_rows = slot.failed_rows;
   }
@@ -158,13 +158,13 @@ void TensorWork::step_whole(const Item& item, Scratch& scratch) {
 }
 
 // Sweeps whole blocks as one row: rows that are thin, or that a layer-wise projection does not ask
-// for. `kept`: room for the u of the item, or null.
-TensorWork::Slot TensorWork::accumulate_runs(const Item& item, void* kept) const {
+// for. `kept`: room for the u of the tile, or null.
+TensorWork::Slot TensorWork::accumulate_runs(const Tile& tile, void* kept) const {
   const RowUpdate<double> plain = plain_update(options());
   const Accumulate what =
-      early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
-  const int64_t first = item.row_begin * info_.cols + item.col_begin;
-  const int64_t numel = block_of(item).numel();
+      speculation_ == Speculation::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
+  const int64_t first = tile.row_begin * info_.cols + tile.col_begin;
+  const int64_t numel = block_of(tile).numel();
   const int64_t cols = thin() ? info_.cols : 1, elements = kBlockElements / cols * cols;
   Slot slot = {};
   for (int64_t done = 0; done < numel; done += elements) {
@@ -204,44 +204,44 @@ void TensorWork::apply_kept(const Block& block, const Sums* sums, const void* ke
   }
 }
 
-void TensorWork::accumulate_blocks(const Item& item, Scratch& scratch) {
-  const bool keeps = early_ == Early::kChannelRows;
+void TensorWork::accumulate_blocks(const Tile& tile, Scratch& scratch) {
+  const bool keeps = speculation_ == Speculation::kChannelRows;
   const Accumulate what =
-      early_ == Early::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
+      speculation_ == Speculation::kAllRows ? Accumulate::kSumsAndUpdate : Accumulate::kSums;
   const RowUpdate<double> plain = plain_update(options());
-  const int64_t cols = item.col_end - item.col_begin;
+  const int64_t cols = tile.col_end - tile.col_begin;
   const int64_t rows_each = rows_of_block(keeps ? kBlockElementsBehind : kBlockElements, cols);
   Slot slot = {};
   Behind behind = {};
   size_t turn = 0;
-  for (int64_t row = item.row_begin; row < item.row_end; row += rows_each, turn = 1 - turn) {
+  for (int64_t row = tile.row_begin; row < tile.row_end; row += rows_each, turn = 1 - turn) {
     const Block block =
-        block_of(row, std::min(rows_each, item.row_end - row), item.col_begin, cols);
+        block_of(row, std::min(rows_each, tile.row_end - row), tile.col_begin, cols);
     Behind::Row* const rows = scratch.rows.data() + turn * rows_each;
     // The sweep reads each old u before it writes the new one in its place.
-    void* const kept = keeps ? scratch.kept.data() : kept_of(row, item.col_begin);
+    void* const kept = keeps ? scratch.kept.data() : kept_of(row, tile.col_begin);
     loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
                       behind.rows == nullptr ? nullptr : &behind);
     judge(block, row, scratch.sums.data(), slot, rows);
     if (keeps) behind = {block, rows, kept};
   }
   if (keeps) loops_.apply_kept(behind, *scalars_);
-  slots_[item.slot - items_.first] = slot;
+  slots_[tile.slot - tiles_.first] = slot;
 }
 
 // Tests rows whose sums are known, and says in `rows` which of them are to be updated at once.
 void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<double>* sums,
                        Slot& slot, Behind::Row* rows) {
-  const bool by_channel = early_ == Early::kChannelRows;
+  const bool by_channel = speculation_ == Speculation::kChannelRows;
   for (int64_t i = 0; i < block.rows; ++i) {
     add_to(slot.sums, sums[i]);
     // Where one row has failed nobody asks for the others, unless they are being projected.
     if (rows_are_split_ || (slot.failed_rows > 0 && !by_channel)) continue;
     const bool passes = row_passes(sums[i]);
-    bool updated = early_ == Early::kAllRows;
+    bool updated = speculation_ == Speculation::kAllRows;
     if (by_channel) {
       const RowUpdate<double> channel = projected_update(sums[i].pp, sums[i].pu, options());
-      updated = updates_early(early_, info_.projection, passes, channel, options());
+      updated = updates_speculatively(speculation_, info_.projection, passes, channel, options());
       rows[i] = {channel, updated};
     }
     records_[first_row + i] = {sums[i].pp, sums[i].pu, updated};
@@ -257,11 +257,11 @@ void TensorWork::decide_by(int64_t failed_rows) {
   if (info_.view != nullptr) *info_.view = static_cast<int32_t>(outcome_);
 }
 
-// Adds up what the items have left, total_ too.
+// Adds up what the tiles have left, total_ too.
 TensorWork::Slot TensorWork::reduce() {
-  if (rows_are_split_ && by_rows_) join_split_rows();
+  if (rows_are_split_ && by_rows_) reduce_split_rows();
   Slot all = {};
-  for (int64_t i = 0; i < items_.count; ++i) {
+  for (int64_t i = 0; i < tiles_.count; ++i) {
     add_to(all.sums, slots_[i].sums);
     all.failed_rows += slots_[i].failed_rows;
     all.pending_rows += slots_[i].pending_rows;
@@ -273,48 +273,49 @@ TensorWork::Slot TensorWork::reduce() {
 bool TensorWork::decide() {
   const Slot all = reduce();
   decide_by(all.failed_rows);
-  return all.pending_rows > 0 || !foreseen(early_, outcome_);
+  return all.pending_rows > 0 || !prediction_holds(speculation_, outcome_);
 }
 
-// Adds up the pieces of each row, which no single item has seen whole.
-void TensorWork::join_split_rows() {
-  const int64_t pieces = items_.count / info_.rows;
+// Adds up the pieces of each row, which no single tile has seen whole.
+void TensorWork::reduce_split_rows() {
+  const int64_t pieces = tiles_.count / info_.rows;
   for (int64_t row = 0; row < info_.rows; ++row) {
     Slot* const first = slots_ + row * pieces;
     RowSums<double> sums = {};
     for (int64_t i = 0; i < pieces; ++i) add_to(sums, first[i].sums);
-    const bool updated = early_ == Early::kAllRows;
+    const bool updated = speculation_ == Speculation::kAllRows;
     records_[row] = {sums.pp, sums.pu, updated};
     first->failed_rows = !row_passes(sums);
     first->pending_rows = !updated;
   }
 }
 
-void TensorWork::finish(const Item& item, Scratch& scratch) {
+void TensorWork::fix_up(const Tile& tile, Scratch& scratch) {
   const RowUpdate<double> plain = plain_update(options());
   if (!by_rows_ && outcome_ == View::kChannel) {
-    return loops_.project_thin_rows(block_of(item), *scalars_,
-                                    kept_of(item.row_begin, item.col_begin),
-                                    early_ == Early::kAllRows ? &plain : nullptr);
+    return loops_.project_thin_rows(block_of(tile), *scalars_,
+                                    kept_of(tile.row_begin, tile.col_begin),
+                                    speculation_ == Speculation::kAllRows ? &plain : nullptr);
   }
   if (kept_ != nullptr) {
-    return apply_kept(block_of(item), by_rows_ ? records_.data() + item.row_begin : nullptr,
-                      kept_of(item.row_begin, item.col_begin), scratch);
+    return apply_kept(block_of(tile), by_rows_ ? records_.data() + tile.row_begin : nullptr,
+                      kept_of(tile.row_begin, tile.col_begin), scratch);
   }
   const Scalars<double>& h = options();
   const RowUpdate<double> shared = shared_update(outcome_, total_.pp, total_.pu, h);
-  if (outcome_ != View::kChannel && early_ != Early::kChannelRows) {
-    loops_.apply(block_of(item), *scalars_, shared, early_ == Early::kAllRows ? &plain : nullptr);
+  if (outcome_ != View::kChannel && speculation_ != Speculation::kChannelRows) {
+    loops_.apply(block_of(tile), *scalars_, shared,
+                 speculation_ == Speculation::kAllRows ? &plain : nullptr);
     return;
   }
-  const bool right = foreseen(early_, outcome_);
-  for (int64_t row = item.row_begin; row < item.row_end; ++row) {
+  const bool right = prediction_holds(speculation_, outcome_);
+  for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     const RowRecord& record = records_[row];
     if (record.updated && right) continue;
     const RowUpdate<double> channel = projected_update(record.pp, record.pu, h);
     const RowUpdate<double>& next = outcome_ == View::kChannel ? channel : shared;
-    const RowUpdate<double>& previous = early_ == Early::kChannelRows ? channel : plain;
-    loops_.apply(block_of(row, 1, item.col_begin, item.col_end - item.col_begin), *scalars_, next,
+    const RowUpdate<double>& previous = speculation_ == Speculation::kChannelRows ? channel : plain;
+    loops_.apply(block_of(row, 1, tile.col_begin, tile.col_end - tile.col_begin), *scalars_, next,
                  record.updated ? &previous : nullptr);
   }
 }

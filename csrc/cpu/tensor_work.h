@@ -1,4 +1,4 @@
-// What a step does to one tensor, item by item; who does it when is in executor.cpp.
+// What a step does to one tensor, tile by tile; who does it when is in executor.cpp.
 #pragma once
 
 #include <algorithm>
@@ -10,14 +10,14 @@
 
 namespace adamp {
 
-// Elements of an item. At least: 16 bytes each (p, g, m, v) stay in a 1 MiB L2 cache between two
-// visits, and take about 20 us, so that threads finish together. At most: only an item that holds
+// Elements of an tile. At least: 16 bytes each (p, g, m, v) stay in a 1 MiB L2 cache between two
+// passes, and take about 20 us, so that threads finish together. At most: only an tile that holds
 // whole rows can update them before the tensor is decided, and its last rows are updated after its
 // sweep instead of within it.
-constexpr int64_t kSmallItem = 16384, kLargeItem = 65536;
+constexpr int64_t kSmallTile = 16384, kLargeTile = 65536;
 
-// By the tensor alone: sums are added up by items, and must not depend on the number of threads.
-int64_t item_size_of(const TensorInfo& info);
+// By the tensor alone: sums are added up by tiles, and must not depend on the number of threads.
+int64_t tile_size_of(const TensorInfo& info);
 
 // A thread's own buffers: for each u of rows that are updated a moment later, for their sums, and
 // for what they still have to get. Made before a step begins: in it nothing may fail.
@@ -53,62 +53,64 @@ struct Scratch {
 
 class TensorWork {
  public:
-  // Left by each item.
+  // Left by each tile.
   struct Slot {
     RowSums<double> sums;
     int64_t failed_rows, pending_rows;
   };
-  TensorWork(Method method, const TensorInfo& info, const TensorItems& items, Slot* slots);
+  TensorWork(Method method, const TensorInfo& info, const TileRange& tiles, Slot* slots);
 
   // Says what the running step is given; `grad` null: the tensor is left alone.
   void begin(const void* grad, const ScalarPair& scalars);
-  // Gives it room to keep each u until it is decided, so that finishing needs no second square root
-  // and division. After begin(), where surely_unfinished().
+  // Gives it room to keep each u until it is decided, so that the fix-up pass needs no second
+  // square root and division. After begin(), where surely_needs_fix_up().
   void keep_u_in(void* room) { kept_ = room; }
   // How many bytes that takes; 0 where u is the stored momentum itself.
   int64_t bytes_of_u() const;
 
   bool stepped() const { return grad_ != nullptr; }
-  // Whether items are left to finish once the tensor is decided, whatever is decided.
-  bool surely_unfinished() const { return stepped() && needs_decision() && early_ == Early::kNone; }
-  bool needs_decision() const {
-    return adamp::needs_decision(info_.projection, one_item(), rows_are_split_);
+  // Whether tiles are left to fix up once the tensor is decided, whatever is decided.
+  bool surely_needs_fix_up() const {
+    return stepped() && needs_decision() && speculation_ == Speculation::kNone;
   }
-  const TensorItems& items() const { return items_; }
+  bool needs_decision() const {
+    return adamp::needs_decision(info_.projection, one_tile(), rows_are_split_);
+  }
+  const TileRange& tiles() const { return tiles_; }
 
-  // What both functions on an item need at most.
-  Scratch::Size scratch_size(const Item& item) const;
+  // What both functions on an tile need at most.
+  Scratch::Size scratch_size(const Tile& tile) const;
 
-  // Moves the moments of an item and updates what may be; all of it where no decision is needed.
-  void accumulate(const Item& item, Scratch& scratch);
-  // When all items have been accumulated; whether they are to be finished.
+  // Moves the moments of an tile and updates what may be; all of it where no decision is needed.
+  void accumulate(const Tile& tile, Scratch& scratch);
+  // When all tiles have been accumulated; whether they are to be fixed up.
   bool decide();
-  void finish(const Item& item, Scratch& scratch);
+  void fix_up(const Tile& tile, Scratch& scratch);
 
  private:
-  // Left by each row of a tensor of several items, for the fix-up pass.
+  // Left by each row of a tensor of several tiles, for the fix-up pass.
   struct RowRecord {
     double pp, pu;
     bool updated;
   };
 
-  bool one_item() const { return items_.count == 1; }
+  bool one_tile() const { return tiles_.count == 1; }
   bool thin() const { return info_.cols <= kThinCols; }
-  // Thin rows whose outcome is fixed: each block is projected while it is in the first cache.
+  // Thin rows whose outcome is fixed: each block is projected while it is in the L1.
   bool projects_in_place() const { return thin() && info_.projection == Projection::kChannel; }
   bool takes_row_sums() const;
   const Scalars<double>& options() const { return scalars_->in_double; }
   Block block_at(int64_t first, int64_t rows, int64_t cols) const;
   Block block_of(int64_t row, int64_t rows, int64_t col_begin, int64_t cols) const;
-  Block block_of(const Item& item) const;
+  Block block_of(const Tile& tile) const;
   void* kept_of(int64_t row, int64_t col) const;
   bool row_passes(const RowSums<double>& sums) const;
-  void step_whole(const Item& item, Scratch& scratch);
-  void accumulate_blocks(const Item& item, Scratch& scratch);
-  Slot accumulate_runs(const Item& item, void* kept) const;
+  void step_whole(const Tile& tile, Scratch& scratch);
+  void accumulate_blocks(const Tile& tile, Scratch& scratch);
+  Slot accumulate_runs(const Tile& tile, void* kept) const;
   void judge(const Block& block, int64_t first_row, const RowSums<double>* sums, Slot& slot,
              Behind::Row* rows);
-  void join_split_rows();
+  void reduce_split_rows();
   template <class Sums>
   void apply_kept(const Block& block, const Sums* sums, const void* kept, Scratch& scratch);
   Slot reduce();
@@ -116,9 +118,9 @@ class TensorWork {
 
   const Method method_;
   const TensorInfo info_;
-  const TensorItems items_;
+  const TileRange tiles_;
   const RowLoops& loops_;
-  Slot* const slots_;  // of its items
+  Slot* const slots_;  // of its tiles
   const bool rows_are_split_;
 
   // Of the running step.
@@ -126,7 +128,7 @@ class TensorWork {
   const ScalarPair* scalars_ = nullptr;
   void* kept_ = nullptr;  // null: no u is kept
   double bound_ = 0;      // of the cosine of a row
-  Early early_ = Early::kNone;
+  Speculation speculation_ = Speculation::kNone;
   View outcome_ = View::kNone;
   bool by_rows_ = false;  // takes_row_sums(), and keeps them in records_
   RowSums<double> total_ = {};

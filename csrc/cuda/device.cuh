@@ -1,4 +1,5 @@
-// Everything the kernels ask of the machine: indices, barriers, shuffles, atomics, wide accesses.
+// Everything the kernels ask of the machine: indices, barriers, shuffles, atomics, vectorized
+// accesses.
 //
 // The kernels use nothing of CUDA but what stands here, so that the same device code also runs on a
 // CPU: the tests put a header of their own in this one's place (ADAMP_DEVICE_HEADER).
@@ -34,8 +35,8 @@ ADAMP_DEVICE int thread_index() {
   return index;
 }
 ADAMP_DEVICE int lane_index() { return thread_index() % kWarpSize; }
-// The workers: the threads of all warps but the last.
-ADAMP_DEVICE int worker_count() { return static_cast<int>(blockDim.x) - kWarpSize; }
+// The consumers: the threads of all warps but the last.
+ADAMP_DEVICE int consumer_count() { return static_cast<int>(blockDim.x) - kWarpSize; }
 ADAMP_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
 
 // Of the launch's dynamic shared memory; 16-byte aligned.
@@ -47,9 +48,9 @@ ADAMP_DEVICE unsigned char* shared_memory() {
 // Barrier of all threads of the block; orders their shared and global memory accesses.
 ADAMP_DEVICE void sync_block() { __syncthreads(); }
 
-// The same for the workers: the last warp does not take part.
-ADAMP_DEVICE void sync_workers() {
-  asm volatile("bar.sync 1, %0;" ::"r"(worker_count()) : "memory");
+// The same for the consumers: the last warp does not take part.
+ADAMP_DEVICE void sync_consumers() {
+  asm volatile("bar.sync 1, %0;" ::"r"(consumer_count()) : "memory");
 }
 
 // The value of the lane whose index differs by `mask`; all 32 lanes take part.
@@ -92,7 +93,7 @@ ADAMP_DEVICE void store_release(uint32_t* at, uint32_t value) {
 }
 
 // Plain accesses to what other blocks write or read; ordered by the acquires and releases around
-// them. Through the second-level cache, the first level not being coherent.
+// them. Through the L2, the first level not being coherent.
 template <class T>
 ADAMP_DEVICE T load_cross_block(const T* at) {
   return *static_cast<const volatile T*>(at);
@@ -133,32 +134,34 @@ ADAMP_DEVICE void fail(const char* format, Values... values) {
 }
 
 // Sixteen bytes at once. `at` must be 16-byte aligned.
-struct alignas(16) Wide {
+struct alignas(16) Vector16 {
   uint32_t word[4];
 };
 
 // Data that this step will not read again: first to leave the cache.
-ADAMP_DEVICE Wide load_wide_streaming(const void* at) {
+ADAMP_DEVICE Vector16 load_vector_streaming(const void* at) {
   const uint4 x = __ldcs(static_cast<const uint4*>(at));
   return {x.x, x.y, x.z, x.w};
 }
-ADAMP_DEVICE void store_wide_streaming(void* at, const Wide& x) {
+ADAMP_DEVICE void store_vector_streaming(void* at, const Vector16& x) {
   __stcs(static_cast<uint4*>(at), make_uint4(x.word[0], x.word[1], x.word[2], x.word[3]));
 }
 // Data that this step may read again.
-ADAMP_DEVICE Wide load_wide(const void* at) { return *static_cast<const Wide*>(at); }
-ADAMP_DEVICE void store_wide(void* at, const Wide& x) { *static_cast<Wide*>(at) = x; }
+ADAMP_DEVICE Vector16 load_vector(const void* at) { return *static_cast<const Vector16*>(at); }
+ADAMP_DEVICE void store_vector(void* at, const Vector16& x) { *static_cast<Vector16*>(at) = x; }
 // In shared memory. The store is written out since nvcc makes two of 8 bytes of it, in which the
 // threads of a warp meet by twos in the banks.
-ADAMP_DEVICE Wide load_wide_shared(const void* at) { return *static_cast<const Wide*>(at); }
-ADAMP_DEVICE void store_wide_shared(void* at, const Wide& x) {
+ADAMP_DEVICE Vector16 load_shared_vector(const void* at) {
+  return *static_cast<const Vector16*>(at);
+}
+ADAMP_DEVICE void store_shared_vector(void* at, const Vector16& x) {
   const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(at));
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.word[0]), "r"(x.word[1]),
                "r"(x.word[2]), "r"(x.word[3])
                : "memory");
 }
 
-// Asks for memory to be in the second-level cache soon. Called by all lanes of a warp.
+// Asks for memory to be in the L2 soon. Called by all lanes of a warp.
 ADAMP_DEVICE void prefetch(const void* at, int bytes, int lane) {
   const uintptr_t from = reinterpret_cast<uintptr_t>(at), to = from + bytes;
 #if __CUDA_ARCH__ >= 900

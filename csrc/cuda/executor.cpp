@@ -12,21 +12,22 @@ namespace adamp {
 namespace {
 
 bool needs_decision(const DeviceTensor& tensor) {
-  return adamp::needs_decision(tensor.info.projection, tensor.item_count <= 1,
+  return adamp::needs_decision(tensor.info.projection, tensor.tile_count <= 1,
                                tensor.rows_are_split != 0);
 }
 
 class Tables {
  public:
   std::vector<DeviceTensor> tensors;
-  std::vector<Item> items;
-  std::vector<Ticket> tickets;
+  std::vector<Tile> tiles;
+  std::vector<Task> tasks;
   int64_t scratch_bytes = 0;
 
-  // `resident`: blocks that run at a time. A tensor's finish tickets follow its last accumulate
-  // ticket by three times as many others, so that whoever draws one finds the tensor decided, and
-  // its data still in the second-level cache. One at a time, since many in a row, of a tensor that
-  // is settled, would leave the memory idle; where no other work is left, about one for each block.
+  // `resident`: blocks that run at a time. A tensor's fix-up tasks follow its last accumulate
+  // task by three times as many others, so that whoever draws one finds the tensor decided, and
+  // its data still in the L2. One at a time, since many in a row, of a tensor that
+  // is resolved, would leave the memory idle; where no other work is left, about one for each
+  // block.
   Tables(const std::vector<TensorInfo>& infos, int64_t resident) {
     for (size_t t = 0; t < infos.size(); ++t)
       tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
@@ -34,51 +35,51 @@ class Tables {
     std::vector<int32_t> order(infos.size());
     for (size_t t = 0; t < order.size(); ++t) order[t] = static_cast<int32_t>(t);
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      return tensors[a].item_count > tensors[b].item_count;
+      return tensors[a].tile_count > tensors[b].tile_count;
     });
     const int64_t lag = ADAMP_FIXUP_LAG * resident;
     for (const int32_t t : order) {
-      for (int64_t i = 0; i < tensors[t].item_count; ++i) {
-        tickets.push_back({tensors[t].first_item + i, 1, t, TicketKind::kAccumulate});
-        if (!to_finish_.empty() && to_finish_.front().not_before <= n_tickets()) {
-          add_finish_ticket(kItemsPerFinish);
+      for (int64_t i = 0; i < tensors[t].tile_count; ++i) {
+        tasks.push_back({tensors[t].first_tile + i, 1, t, TaskKind::kAccumulate});
+        if (!to_fix_up_.empty() && to_fix_up_.front().not_before <= n_tasks()) {
+          add_fix_up_task(kTilesPerFixUp);
         }
       }
-      if (needs_decision(tensors[t])) to_finish_.push_back({n_tickets() + lag, t, 0});
+      if (needs_decision(tensors[t])) to_fix_up_.push_back({n_tasks() + lag, t, 0});
     }
-    while (!to_finish_.empty()) {
-      const int64_t items = tensors[to_finish_.front().tensor].item_count;
-      add_finish_ticket(std::max(kItemsPerFinish, (items + resident - 1) / resident));
+    while (!to_fix_up_.empty()) {
+      const int64_t tiles = tensors[to_fix_up_.front().tensor].tile_count;
+      add_fix_up_task(std::max(kTilesPerFixUp, (tiles + resident - 1) / resident));
     }
-    if (tickets.size() > UINT32_MAX / 2) {
-      throw std::length_error("adamp_fused: more than 2^31 work items in one step");
+    if (tasks.size() > UINT32_MAX / 2) {
+      throw std::length_error("adamp_fused: more than 2^31 work tiles in one step");
     }
   }
 
  private:
-  // A tensor whose items all have accumulate tickets, and the first that has no finish ticket yet.
-  struct ToFinish {
-    int64_t not_before;  // this many tickets
+  // A tensor whose tiles all have accumulate tasks, and the first that has no fix-up task yet.
+  struct ToFixUp {
+    int64_t not_before;  // this many tasks
     int32_t tensor;
     int64_t next_item;
   };
-  std::deque<ToFinish> to_finish_;
+  std::deque<ToFixUp> to_fix_up_;
 
-  int64_t n_tickets() const { return static_cast<int64_t>(tickets.size()); }
+  int64_t n_tasks() const { return static_cast<int64_t>(tasks.size()); }
 
   DeviceTensor tensor_of(const TensorInfo& info, int32_t index) {
     DeviceTensor tensor = {};
     tensor.info = info;
     const int64_t tile = tile_elements(info.dtype);
     tensor.rows_are_thin = has_thin_rows(info);
-    const TensorItems added =
-        append_items(items, info, index, tile, tensor.rows_are_thin ? tile : max_rows(info.dtype));
-    tensor.first_item = added.first;
-    tensor.item_count = added.count;
+    const TileRange added =
+        append_tiles(tiles, info, index, tile, tensor.rows_are_thin ? tile : max_rows(info.dtype));
+    tensor.first_tile = added.first;
+    tensor.tile_count = added.count;
     tensor.rows_are_split = added.count > info.rows;
     const auto boundary = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16; };
-    tensor.wide = boundary(info.param) == boundary(info.moment1) &&
-                  (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
+    tensor.vectorized = boundary(info.param) == boundary(info.moment1) &&
+                        (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
     if (needs_decision(tensor)) {
       const bool is_double = info.dtype == DType::kFloat64;
       tensor.slots =
@@ -95,15 +96,15 @@ class Tables {
     return at;
   }
 
-  void add_finish_ticket(int64_t items) {
-    ToFinish& waiting = to_finish_.front();
+  void add_fix_up_task(int64_t tiles) {
+    ToFixUp& waiting = to_fix_up_.front();
     DeviceTensor& tensor = tensors[waiting.tensor];
-    const int64_t count = std::min(items, tensor.item_count - waiting.next_item);
-    tickets.push_back(
-        {tensor.first_item + waiting.next_item, count, waiting.tensor, TicketKind::kFinish});
-    ++tensor.finish_tickets;
+    const int64_t count = std::min(tiles, tensor.tile_count - waiting.next_item);
+    tasks.push_back(
+        {tensor.first_tile + waiting.next_item, count, waiting.tensor, TaskKind::kFixUp});
+    ++tensor.fix_up_tasks;
     waiting.next_item += count;
-    if (waiting.next_item == tensor.item_count) to_finish_.pop_front();
+    if (waiting.next_item == tensor.tile_count) to_fix_up_.pop_front();
   }
 };
 
@@ -124,13 +125,13 @@ class CudaExecutor : public Executor {
       return static_cast<Value*>(memory_.back().get());
     };
     args_.tensors = upload(tables.tensors);
-    args_.items = upload(tables.items);
-    args_.tickets = upload(tables.tickets);
+    args_.tiles = upload(tables.tiles);
+    args_.tasks = upload(tables.tasks);
     args_.decisions = upload(std::vector<Decision>(infos.size(), Decision{}));
-    args_.next_ticket = upload(std::vector<uint32_t>(1, 0));
+    args_.next_task = upload(std::vector<uint32_t>(1, 0));
     memory_.push_back(allocate(tables.scratch_bytes + 1));
     args_.scratch = static_cast<unsigned char*>(memory_.back().get());
-    args_.n_tickets = static_cast<uint32_t>(tables.tickets.size());
+    args_.n_tasks = static_cast<uint32_t>(tables.tasks.size());
     args_.n_tensors = static_cast<int32_t>(n_tensors_);
     // Room for as many different options and step counts as there are tensors.
     const int64_t most = step_values_size(n_tensors_, n_tensors_);
@@ -156,8 +157,8 @@ class CudaExecutor : public Executor {
   }
 
   void launch() override {
-    if (args_.n_tickets == 0) return;
-    const int blocks = static_cast<int>(std::min<int64_t>(resident_, args_.n_tickets));
+    if (args_.n_tasks == 0) return;
+    const int blocks = static_cast<int>(std::min<int64_t>(resident_, args_.n_tasks));
     launch_step(method_, types_, blocks, args_, stream_);
   }
 

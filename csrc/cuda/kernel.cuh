@@ -1,22 +1,22 @@
-// One launch per step: blocks draw tickets, accumulate, decide tensors, and finish what is left.
+// One launch per step: blocks draw tasks, accumulate, decide tensors, and finish what is left.
 //
-// A ticket waits only for tickets with lower numbers, and those have been drawn by blocks that are
+// A task waits only for tasks with lower numbers, and those have been drawn by blocks that are
 // running, so that no schedule deadlocks however few blocks are resident. The block that completes
-// a tensor's last item decides it. Counters are back at zero when the launch ends. While a block's
-// workers are at one ticket, its last warp fetches the next at which there is something to do
-// (fetch.cuh); what is done to a tensor is in tensor_work.cuh.
+// a tensor's last tile decides it. Counters are back at zero when the launch ends. While a block's
+// consumers are at one task, its last warp fetches the next at which there is something to do
+// (producer.cuh); what is done to a tensor is in tensor_work.cuh.
 #pragma once
 
-#include "fetch.cuh"
+#include "producer.cuh"
 #include "tensor_work.cuh"
 
 namespace adamp {
 
-// The workers' part in one ticket.
+// The consumers' part in one task.
 template <class M, class Types>
-struct TicketWork {
+struct TaskWork {
   const Launch& launch;
-  const Fetched& given;
+  const Prefetched& given;
   SharedMemory<typename Types::param_t>& memory;
   TensorWork<M, Types> work;
 
@@ -25,23 +25,23 @@ struct TicketWork {
       memory.scalars =
           make_scalars<typename SharedMemory<typename Types::param_t>::S>(given.hyper, given.lr);
     }
-    if (given.ticket.kind == TicketKind::kAccumulate) {
-      work.accumulate(given.item, [this] { arrive(); });
+    if (given.task.kind == TaskKind::kAccumulate) {
+      work.accumulate(given.tile, [this] { arrive(); });
     } else {
-      finish();
+      fix_up();
     }
   }
 
  private:
-  ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
+  ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.task.tensor]; }
 
   ADAMP_DEVICE void arrive() {
-    sync_workers();
+    sync_consumers();
     if (thread_index() == 0) {
       if constexpr (kDebug) check_arrival();
-      memory.flag = fetch_add_acq_rel(&decision().arrived, 1) + 1 == given.tensor.item_count;
+      memory.flag = fetch_add_acq_rel(&decision().arrived, 1) + 1 == given.tensor.tile_count;
     }
-    sync_workers();
+    sync_consumers();
     if (!memory.flag) return;
     const uint32_t failed = work.reduce();
     if (thread_index() != 0) return;
@@ -52,25 +52,25 @@ struct TicketWork {
     store_release(&decision().decided, decided);
   }
 
-  ADAMP_DEVICE void finish() {
+  ADAMP_DEVICE void fix_up() {
     if (thread_index() == 0) {
       wait_until_decided();
       const uint32_t decided = load_acquire(&decision().decided);
       memory.flag = decided;
-      if (decided == kToFinish) work.fetch_decision();
+      if (decided == kNeedsFixUp) work.fetch_decision();
     }
-    sync_workers();
-    if (memory.flag == kToFinish) {
-      for (int64_t i = 0; i < given.ticket.item_count; ++i) {
-        work.finish(launch.items[given.ticket.first_item + i]);
+    sync_consumers();
+    if (memory.flag == kNeedsFixUp) {
+      for (int64_t i = 0; i < given.task.tile_count; ++i) {
+        work.fix_up(launch.tiles[given.task.first_tile + i]);
       }
     }
-    if (thread_index() == 0) count_finished(decision(), given.tensor);
+    if (thread_index() == 0) count_fix_up(decision(), given.tensor);
   }
 
   ADAMP_DEVICE void wait_until_decided() const {
     const uint64_t start = kDebug ? nanoseconds() : 0;
-    // Each acquire empties the processor's first-level cache: one, after the wait, is enough.
+    // Each acquire empties the processor's L1: one, after the wait, is enough.
     while (load_relaxed(&decision().decided) == kUndecided) {
       pause_waiting();
       if constexpr (kDebug) {
@@ -79,9 +79,9 @@ struct TicketWork {
     }
   }
 
-  // This item has not arrived yet, so that others are missing as well, and nothing is decided.
+  // This tile has not arrived yet, so that others are missing as well, and nothing is decided.
   ADAMP_DEVICE void check_arrival() const {
-    if (load_relaxed(&decision().arrived) >= given.tensor.item_count) {
+    if (load_relaxed(&decision().arrived) >= given.tensor.tile_count) {
       fail_here("arrives though all have arrived");
     }
     if (load_relaxed(&decision().decided) != kUndecided) fail_here("arrives after the decision");
@@ -89,40 +89,40 @@ struct TicketWork {
 
   ADAMP_DEVICE void fail_here(const char* what) const {
     const Decision& d = decision();
-    const Ticket& t = given.ticket;
+    const Task& t = given.task;
     fail(
         "adamp_fused: queue position %u (tensor %d, tiles %lld to %lld) %s; the tensor's counters: "
         "arrived %u of %lld, failed rows %u, pending rows %u, finished %u of %d, decided %u\n",
-        given.number, t.tensor, static_cast<long long>(t.first_item),
-        static_cast<long long>(t.first_item + t.item_count - 1), what, load_relaxed(&d.arrived),
-        static_cast<long long>(given.tensor.item_count), load_relaxed(&d.failed),
-        load_relaxed(&d.pending), load_relaxed(&d.finished), given.tensor.finish_tickets,
+        given.number, t.tensor, static_cast<long long>(t.first_tile),
+        static_cast<long long>(t.first_tile + t.tile_count - 1), what, load_relaxed(&d.arrived),
+        static_cast<long long>(given.tensor.tile_count), load_relaxed(&d.failed),
+        load_relaxed(&d.pending), load_relaxed(&d.fixed_up), given.tensor.fix_up_tasks,
         load_relaxed(&d.decided));
   }
 };
 
 template <class M, class Types>
-ADAMP_DEVICE void run_ticket(const Launch& launch, const Fetched& given) {
+ADAMP_DEVICE void run_task(const Launch& launch, const Prefetched& given) {
   auto& memory =
       *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
-  TicketWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
+  TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
 }
 
 template <class M, TypeSet kTypes>
-ADAMP_DEVICE void run_ticket_of(const Launch& launch, const Fetched& given) {
+ADAMP_DEVICE void run_task_of(const Launch& launch, const Prefetched& given) {
   if constexpr (kTypes == TypeSet::kFloat32) {
-    return run_ticket<M, Types<float>>(launch, given);
+    return run_task<M, Types<float>>(launch, given);
   } else {
     switch (given.tensor.info.dtype) {
       case DType::kBFloat16:
-        return run_ticket<M, Types<BFloat16>>(launch, given);
+        return run_task<M, Types<BFloat16>>(launch, given);
       case DType::kFloat16:
-        return run_ticket<M, Types<Float16>>(launch, given);
+        return run_task<M, Types<Float16>>(launch, given);
       case DType::kFloat64:
-        if constexpr (kTypes == TypeSet::kAll) run_ticket<M, Types<double>>(launch, given);
+        if constexpr (kTypes == TypeSet::kAll) run_task<M, Types<double>>(launch, given);
         return;
       case DType::kFloat32:
-        return run_ticket<M, Types<float>>(launch, given);
+        return run_task<M, Types<float>>(launch, given);
     }
   }
 }
@@ -131,7 +131,7 @@ ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
   const unsigned char* values = args.step_values == nullptr ? args.inline_values : args.step_values;
   Launch launch;
   launch.tensors = args.tensors;
-  launch.items = args.items;
+  launch.tiles = args.tiles;
   launch.decisions = args.decisions;
   launch.scratch = args.scratch;
   launch.grads = reinterpret_cast<const void* const*>(values);
@@ -144,21 +144,21 @@ template <class M, TypeSet kTypes>
 ADAMP_KERNEL(block_size(kTypes), kMostBlocksPerSM)
 step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
-  const bool fetches = thread_index() >= worker_count();
+  const bool produces = thread_index() >= consumer_count();
   if (thread_index() == 0) state.launch = launch_of(args);
   sync_block();
   for (uint32_t turn = 0;; ++turn) {
-    Fetched& next = state.fetched[turn % 2];
-    if (fetches) {
-      fetch<M>(args, state.launch, next);
+    Prefetched& next = state.prefetched[turn % 2];
+    if (produces) {
+      produce<M>(args, state.launch, next);
     } else if (turn > 0) {
-      run_ticket_of<M, kTypes>(state.launch, state.fetched[1 - turn % 2]);
+      run_task_of<M, kTypes>(state.launch, state.prefetched[1 - turn % 2]);
     }
     sync_block();
-    if (next.number < args.n_tickets) continue;
-    // Every block draws one number beyond the last ticket; who drew the highest, drew last.
-    if (thread_index() == worker_count() && next.number == args.n_tickets + block_count() - 1) {
-      store_cross_block(args.next_ticket, 0u);
+    if (next.number < args.n_tasks) continue;
+    // Every block draws one number beyond the last task; who drew the highest, drew last.
+    if (thread_index() == consumer_count() && next.number == args.n_tasks + block_count() - 1) {
+      store_cross_block(args.next_task, 0u);
     }
     return;
   }

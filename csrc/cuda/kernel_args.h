@@ -23,12 +23,12 @@ constexpr TypeSet type_set_of(DType dtype) {
                                     : TypeSet::kNarrow;
 }
 
-// Threads of a block that work on a ticket; one more warp fetches the next. Two blocks on an SM
+// Threads of a block that work on a task; one more warp fetches the next. Two blocks on an SM
 // leave 72 registers a thread to 384 and a warp, and 96 to 288.
-constexpr int workers(TypeSet types) {
+constexpr int consumers(TypeSet types) {
   return types == TypeSet::kFloat32 ? ADAMP_WORKERS_FLOAT32 : ADAMP_WORKERS;
 }
-constexpr int block_size(TypeSet types) { return workers(types) + 32; }
+constexpr int block_size(TypeSet types) { return consumers(types) + 32; }
 
 // Blocks that the compiler leaves registers for. Processors of compute capability 8.6, 8.9 and 12.0
 // have 100 KB of shared memory: one block's.
@@ -45,57 +45,58 @@ constexpr int tile_elements(DType dtype) {
 constexpr int max_rows(DType dtype) {
   return dtype == DType::kFloat64 ? ADAMP_TILE_ROWS_FLOAT64 : ADAMP_TILE_ROWS;
 }
-// An item holds as many thin rows as it has room for, and nothing is kept of a row but its
+// An tile holds as many thin rows as it has room for, and nothing is kept of a row but its
 // elements.
 constexpr int64_t kMaxThinCols = ADAMP_THIN_COLS;
 constexpr bool has_thin_rows(const TensorInfo& tensor) {
   return tensor.cols <= kMaxThinCols && tensor.rows > max_rows(tensor.dtype);
 }
 
-// Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where
-// something is, others wait for the block that has it, and for the ticket that it drew ahead.
-constexpr int64_t kItemsPerFinish = ADAMP_TILES_PER_FIXUP;
+// Tiles that one fix-up task covers. Where nothing is left to do it costs a look at a flag; where
+// something is, others wait for the block that has it, and for the task that it drew ahead.
+constexpr int64_t kTilesPerFixUp = ADAMP_TILES_PER_FIXUP;
 
 struct DeviceTensor {
   TensorInfo info;
-  int64_t first_item, item_count;
+  int64_t first_tile, tile_count;
   int64_t slots, records;  // offsets in bytes into the scratch memory
-  int32_t finish_tickets;
+  int32_t fix_up_tasks;
   int32_t rows_are_split;
   int32_t rows_are_thin;
-  int32_t wide;  // p, m and v lie alike against 16-byte boundaries
+  int32_t vectorized;  // p, m and v lie alike against 16-byte boundaries
 };
 
-enum class TicketKind : int32_t { kAccumulate, kFinish };
+enum class TaskKind : int32_t { kAccumulate, kFixUp };
 
-// One piece of work. Tickets are drawn in order, and a finish ticket waits only for lower ones.
-struct Ticket {
-  int64_t first_item, item_count;  // kAccumulate: one item
+// One piece of work. Tasks are drawn in order, and a fix-up task waits only for lower ones.
+struct Task {
+  int64_t first_tile, tile_count;  // kAccumulate: one tile
   int32_t tensor;
-  TicketKind kind;
+  TaskKind kind;
 };
 
-enum Decided : uint32_t { kUndecided = 0, kToFinish = 1, kSettled = 2 };
+enum Decided : uint32_t { kUndecided = 0, kNeedsFixUp = 1, kResolved = 2 };
 
 // How a tensor's blocks agree. The counters are zero between launches; the kernel resets them
 // itself.
 struct Decision {
-  uint32_t arrived;   // items whose sums are known
+  uint32_t arrived;   // tiles whose sums are known
   uint32_t failed;    // rows that failed the channel test
-  uint32_t pending;   // rows not updated early
-  uint32_t finished;  // finish tickets done
+  uint32_t pending;   // rows not updated on speculation
+  uint32_t fixed_up;  // fix-up tasks done
   uint32_t decided;   // Decided
-  Early early;
+  Speculation speculation;
   View outcome;
 };
 
-// Left by each item: its layer sums, or the sums of its piece of a row.
+// Left by each tile: its layer sums, or the sums of its piece of a row.
 template <class S>
 struct Slot {
   RowSums<S> sums;
 };
 
-// Left for finishing: first the sums of the whole tensor, then those of each row, unless thin.
+// Left for the fix-up pass: first the sums of the whole tensor, then those of each row, unless
+// thin.
 template <class S>
 struct RowRecord {
   S pp, pu;
@@ -108,12 +109,12 @@ constexpr int kInlineCapacity = ADAMP_INLINE_CAPACITY;
 
 struct KernelArgs {
   const DeviceTensor* tensors;
-  const Item* items;
-  const Ticket* tickets;
+  const Tile* tiles;
+  const Task* tasks;
   Decision* decisions;
   unsigned char* scratch;
-  uint32_t* next_ticket;
-  uint32_t n_tickets;
+  uint32_t* next_task;
+  uint32_t n_tasks;
   int32_t n_tensors;
   int32_t n_hypers;
   const unsigned char* step_values;  // on the device; null: they are right here

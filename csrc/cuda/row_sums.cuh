@@ -1,4 +1,4 @@
-// Sums over the elements of rows, by all workers of a block together.
+// Sums over the elements of rows, by all consumers of a block together.
 //
 // They are added in an order fixed by shapes alone, so that a run repeats bit for bit whatever the
 // schedule.
@@ -48,7 +48,7 @@ ADAMP_DEVICE RowSums<S> sum_columns(int row, Column first, Column cols, int step
 template <class Storage, class Column, class Term>
 ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory, const Term& term) {
   using S = typename SharedMemory<Storage>::S;
-  const int warps = worker_count() / kWarpSize;
+  const int warps = consumer_count() / kWarpSize;
   const int warp = thread_index() / kWarpSize, lane = lane_index();
   if (rows <= warps) {
     const int share = warps / rows;
@@ -59,7 +59,7 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
       sums = lane_sums(sums, kWarpSize);
       if (lane == 0) memory.warp_sums[row][part] = sums;
     }
-    sync_workers();
+    sync_consumers();
     if (thread_index() < rows) {
       RowSums<S> sums = {};
       for (int i = 0; i < share; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
@@ -79,7 +79,7 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
       if (row < rows && part == 0) memory.row_sums[row] = sums;
     }
   }
-  sync_workers();
+  sync_consumers();
 }
 
 // The same for a span that is in the tile.

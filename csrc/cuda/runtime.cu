@@ -26,14 +26,13 @@ int resident() {
   constexpr int kShared = shared_bytes<kTypes>();
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
         "this device has too little shared memory for the step kernel");
-  int device = 0, processors = 0, per_processor = 0;
+  int device = 0, sms = 0, per_sm = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+  check(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, block_size(kTypes),
-                                                      kShared),
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, block_size(kTypes), kShared),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-  return processors * per_processor;
+  return sms * per_sm;
 }
 
 }  // namespace

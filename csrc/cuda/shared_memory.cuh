@@ -1,15 +1,15 @@
-// What a block keeps in shared memory: this ticket and the next, and behind them room for its work
-// on an item.
+// What a block keeps in shared memory: this task and the next, and behind them room for its work
+// on an tile.
 #pragma once
 
-#include "tile.cuh"
+#include "tile_buffer.cuh"
 
 namespace adamp {
 
 // The tables and this step's values.
 struct Launch {
   const DeviceTensor* tensors;
-  const Item* items;
+  const Tile* tiles;
   Decision* decisions;
   unsigned char* scratch;
   const void* const* grads;
@@ -17,14 +17,14 @@ struct Launch {
   const int32_t* hyper_indices;
 };
 
-// A ticket, and what the tables say of it. In shared memory, where it takes no registers from the
+// A task, and what the tables say of it. In shared memory, where it takes no registers from the
 // loops over elements.
-struct Fetched {
-  uint32_t number;  // from the launch's number of tickets on: there is no more work
-  Ticket ticket;
+struct Prefetched {
+  uint32_t number;  // from the launch's number of tasks on: there is no more work
+  Task task;
   const void* grad;
   DeviceTensor tensor;
-  Item item;  // the ticket's first
+  Tile tile;  // the task's first
   Hyper hyper;
   double lr;
   View last;  // the tensor's last outcome; kNone where none is kept
@@ -32,33 +32,33 @@ struct Fetched {
 
 struct BlockState {
   Launch launch;
-  Fetched fetched[2];
+  Prefetched prefetched[2];
 };
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 
 template <class S>
 struct SharedUpdate {
   RowUpdate<S> next, previous;
-  uint32_t active;  // next is to be applied
-  uint32_t undo;    // previous was applied
+  uint32_t active;     // next is to be applied
+  uint32_t roll_back;  // previous was applied
 };
 
-// Room for the work on one item of a tensor.
+// Room for the work on one tile of a tensor.
 template <class Storage>
 struct SharedMemory {
   using S = typename Arithmetic<Storage>::Scalar;
   static constexpr int kRows = max_rows(kDTypeOf<Storage>);
   // Of the kernel that has most of those in which the type occurs.
-  static constexpr int kWarps = workers(type_set_of(kDTypeOf<Storage>)) / kWarpSize;
+  static constexpr int kWarps = consumers(type_set_of(kDTypeOf<Storage>)) / kWarpSize;
 
-  Tile<Storage> p, g, u;
+  TileBuffer<Storage> p, g, u;
   RowSums<S> row_sums[kRows];
   SharedUpdate<S> row_updates[kRows];
   RowSums<S> warp_sums[kWarps][kWarps];
   uint32_t warp_failed[kWarps];
   RowSums<S> total;
   Scalars<S> scalars;
-  Early early;
+  Speculation speculation;
   View outcome;
   uint32_t flag;  // one word from thread 0 to all
 };

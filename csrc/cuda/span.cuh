@@ -53,7 +53,7 @@ ADAMP_DEVICE Pack<Storage, kCount> load(const Storage* at) {
     const Storage element = *at;
     memcpy(pack.bytes, &element, sizeof element);
   } else {
-    const Wide wide = kStreaming ? load_wide_streaming(at) : load_wide(at);
+    const Vector16 wide = kStreaming ? load_vector_streaming(at) : load_vector(at);
     memcpy(pack.bytes, &wide, sizeof wide);
   }
   return pack;
@@ -67,9 +67,9 @@ ADAMP_DEVICE void store(Storage* at, const Pack<Storage, kCount>& pack) {
     memcpy(&element, pack.bytes, sizeof element);
     *at = element;
   } else {
-    Wide wide;
+    Vector16 wide;
     memcpy(&wide, pack.bytes, sizeof wide);
-    kStreaming ? store_wide_streaming(at, wide) : store_wide(at, wide);
+    kStreaming ? store_vector_streaming(at, wide) : store_vector(at, wide);
   }
 }
 
@@ -86,26 +86,27 @@ struct Span {
   using state_t = typename Types::state_t;
   static_assert(sizeof(grad_t) == sizeof(param_t) && sizeof(state_t) == sizeof(param_t),
                 "one pack of each array holds the same elements");
-  static constexpr int kWidth = 16 / sizeof(param_t);  // elements of a wide access
+  static constexpr int kWidth = 16 / sizeof(param_t);  // elements of a vectorized access
 
   param_t* p;
   const grad_t* g;
   state_t* m;
   state_t* v;
   int count;
-  int head;   // elements before the first 16-byte boundary
-  bool wide;  // all arrays reach their boundaries together
+  int head;         // elements before the first 16-byte boundary
+  bool vectorized;  // all arrays reach their boundaries together
 
-  // body(Count<n>, i) for every element: wide accesses, and single ones only for the few elements
-  // before the first and after the last boundary (or for all, where the arrays lie differently).
+  // body(Count<n>, i) for every element: vectorized accesses, and single ones only for the few
+  // elements before the first and after the last boundary (or for all, where the arrays lie
+  // differently).
   template <class Body>
   ADAMP_DEVICE void for_each(const Body& body) const {
-    if (!wide) {
-      for (int i = thread_index(); i < count; i += worker_count()) body(Count<1>(), i);
+    if (!vectorized) {
+      for (int i = thread_index(); i < count; i += consumer_count()) body(Count<1>(), i);
       return;
     }
     const int packs = (count - head) / kWidth;
-    for (int pack = thread_index(); pack < packs; pack += worker_count()) {
+    for (int pack = thread_index(); pack < packs; pack += consumer_count()) {
       body(Count<kWidth>(), head + pack * kWidth);
     }
     const int tail = head + packs * kWidth;
@@ -124,18 +125,18 @@ ADAMP_DEVICE int row_of(int i, float rows_per_element) {
 }
 
 template <class M, class Types>
-ADAMP_DEVICE Span<Types> span_of(const DeviceTensor& tensor, const Item& item, const void* grad) {
+ADAMP_DEVICE Span<Types> span_of(const DeviceTensor& tensor, const Tile& tile, const void* grad) {
   using Span = adamp::Span<Types>;
-  const int64_t offset = item.row_begin * tensor.info.cols + item.col_begin;
+  const int64_t offset = tile.row_begin * tensor.info.cols + tile.col_begin;
   Span span;
   span.p = static_cast<typename Span::param_t*>(tensor.info.param) + offset;
   span.g = static_cast<const typename Span::grad_t*>(grad) + offset;
   span.m = static_cast<typename Span::state_t*>(tensor.info.moment1) + offset;
   span.v = nullptr;
   if (kTwoMoments<M>) span.v = static_cast<typename Span::state_t*>(tensor.info.moment2) + offset;
-  span.count = static_cast<int>((item.row_end - item.row_begin) * (item.col_end - item.col_begin));
+  span.count = static_cast<int>((tile.row_end - tile.row_begin) * (tile.col_end - tile.col_begin));
   const uintptr_t p = reinterpret_cast<uintptr_t>(span.p);
-  span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;
+  span.vectorized = tensor.vectorized != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;
   const int before = static_cast<int>((16 - p % 16) % 16 / sizeof(typename Span::param_t));
   span.head = before < span.count ? before : span.count;
   return span;

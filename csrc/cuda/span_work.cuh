@@ -18,18 +18,18 @@ struct SpanWork {
   static constexpr bool kMoment2 = kTwoMoments<M>;
 
   // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u
-  // stay in the tile; kRevisit: the tensor will be read again once it is decided.
-  template <bool kUpdate, bool kKeep, bool kRevisit>
+  // stay in the tile; kSecondPass: the tensor will be read again once it is decided.
+  template <bool kUpdate, bool kKeep, bool kSecondPass>
   static ADAMP_DEVICE void sweep(const Span<Types>& span, Memory& memory) {
     const Scalars<S> h = memory.scalars;
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      Pack<param_t, kCount> p = load<kCount, !kRevisit>(span.p + i);
+      Pack<param_t, kCount> p = load<kCount, !kSecondPass>(span.p + i);
       const Pack<grad_t, kCount> g = load<kCount, true>(span.g + i);
-      Pack<state_t, kCount> m = load<kCount, !kRevisit>(span.m + i);
+      Pack<state_t, kCount> m = load<kCount, !kSecondPass>(span.m + i);
       Pack<state_t, kCount> v = {};
-      if constexpr (kMoment2) v = load<kCount, !kRevisit>(span.v + i);
-      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
+      if constexpr (kMoment2) v = load<kCount, !kSecondPass>(span.v + i);
+      constexpr int kAtOnce = TileBuffer<param_t>::template kAtOnce<kCount>;
 #pragma unroll
       for (int first = 0; first < kCount; first += kAtOnce) {
         S weights[kAtOnce], grads[kAtOnce], us[kAtOnce];
@@ -37,7 +37,7 @@ struct SpanWork {
         for (int k = 0; k < kAtOnce; ++k) {
           const int j = first + k;
           const S weight = p.get(j), grad = g.get(j) * h.sign;
-          // u follows from the moments as stored: what a later visit reads back.
+          // u follows from the moments as stored: what a later pass reads back.
           m.set(j, M::moment1(m.get(j), grad, h));
           if constexpr (kMoment2) v.set(j, M::moment2(v.get(j), grad, h));
           const S u = M::perturb(m.get(j), v.get(j), grad, h);
@@ -54,20 +54,20 @@ struct SpanWork {
           memory.u.put(span, i + first, us);
         }
       }
-      store<kCount, !kRevisit>(span.m + i, m);
-      if constexpr (kMoment2) store<kCount, !kRevisit>(span.v + i, v);
-      if constexpr (kUpdate) store<kCount, !kRevisit>(span.p + i, p);
+      store<kCount, !kSecondPass>(span.m + i, m);
+      if constexpr (kMoment2) store<kCount, !kSecondPass>(span.v + i, v);
+      if constexpr (kUpdate) store<kCount, !kSecondPass>(span.p + i, p);
     });
   }
 
-  // Applies the row updates of a span whose p and u are in the tile. None of them has an undo.
+  // Applies the row updates of a span whose p and u are in the tile. None of them is rolled back.
   static ADAMP_DEVICE void apply_kept(const Span<Types>& span, int cols, const Memory& memory) {
     const Scalars<S> h = memory.scalars;
     const bool buffer = projects_buffer<M>(h);
     const float rows_each = rows_per_element(cols);
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
+      constexpr int kAtOnce = TileBuffer<param_t>::template kAtOnce<kCount>;
       Pack<param_t, kCount> p = {};
       Pack<state_t, kCount> m = {};
       int row = row_of(i, rows_each);
@@ -104,7 +104,7 @@ struct SpanWork {
   // The same where p and u must be read again: u follows from the moments, and with nesterov from
   // the gradient, too.
   template <bool kNesterov>
-  static ADAMP_DEVICE void apply_again(const Span<Types>& span, int cols, const Memory& memory) {
+  static ADAMP_DEVICE void fix_up_rows(const Span<Types>& span, int cols, const Memory& memory) {
     const Scalars<S> h = memory.scalars;
     const bool buffer = projects_buffer<M>(h);
     const float rows_each = rows_per_element(cols);
@@ -131,7 +131,7 @@ struct SpanWork {
         if constexpr (kMoment2) variance = v.get(j);
         if constexpr (kNesterov) grad = g.get(j) * h.sign;
         S weight = p.get(j), u = M::perturb(m.get(j), variance, grad, h);
-        if (update.undo) {
+        if (update.roll_back) {
           weight = recover_weight(weight, u, update.previous.shrink, h.step_size);
           u += radial_part(weight, update.previous.radial);
         }
@@ -149,7 +149,7 @@ struct SpanWork {
     const bool buffer = projects_buffer<M>(memory.scalars);
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
-      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
+      constexpr int kAtOnce = TileBuffer<param_t>::template kAtOnce<kCount>;
       Pack<param_t, kCount> p = {};
       Pack<state_t, kCount> m = {};
 #pragma unroll
@@ -170,7 +170,7 @@ struct SpanWork {
 
   // Brings p and u of a span back to the tile. The moments are put there first, u in their place
   // one at a time: several at once would take too many registers.
-  static ADAMP_DEVICE void keep_again(const Span<Types>& span, Memory& memory) {
+  static ADAMP_DEVICE void reload(const Span<Types>& span, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     span.for_each([&](auto count, int i) {
       constexpr int kCount = decltype(count)::value;
@@ -178,7 +178,7 @@ struct SpanWork {
       const Pack<state_t, kCount> m = load<kCount, true>(span.m + i);
       Pack<state_t, kCount> v = {};
       if constexpr (kMoment2) v = load<kCount, true>(span.v + i);
-      constexpr int kAtOnce = Tile<param_t>::template kAtOnce<kCount>;
+      constexpr int kAtOnce = TileBuffer<param_t>::template kAtOnce<kCount>;
 #pragma unroll
       for (int first = 0; first < kCount; first += kAtOnce) {
         S weights[kAtOnce], moments1[kAtOnce], moments2[kAtOnce];

@@ -1,6 +1,6 @@
-// What a step does to one tensor, item by item; which block does it when is in kernel.cuh.
+// What a step does to one tensor, tile by tile; which block does it when is in kernel.cuh.
 //
-// Everything here is called by all workers of a block together, unless it says otherwise.
+// Everything here is called by all consumers of a block together, unless it says otherwise.
 #pragma once
 
 #include "thin_rows.cuh"
@@ -15,100 +15,100 @@ struct TensorWork {
   using S = typename Memory::S;
 
   const Launch& launch;
-  const Fetched& given;
+  const Prefetched& given;
   Memory& memory;
 
-  // Moves the moments of an item and updates what may be; then, if the tensor needs a decision,
+  // Moves the moments of an tile and updates what may be; then, if the tensor needs a decision,
   // calls arrive().
   template <class Arrive>
-  ADAMP_DEVICE void accumulate(const Item& item, const Arrive& arrive) {
+  ADAMP_DEVICE void accumulate(const Tile& tile, const Arrive& arrive) {
     const TensorInfo& info = given.tensor.info;
-    // The item's span is found anew each time: kept throughout, it would take ten registers.
+    // The tile's span is found anew each time: kept throughout, it would take ten registers.
     if (thread_index() == 0) {
-      memory.early = foresee(info.projection, info.dtype, one_item(),
-                             given.tensor.rows_are_split != 0, given.last, memory.scalars);
+      memory.speculation = speculate(info.projection, info.dtype, one_tile(),
+                                     given.tensor.rows_are_split != 0, given.last, memory.scalars);
       // Nothing would tell which of the thin rows have been updated.
-      if (thin() && needs_decision() && memory.early == Early::kChannelRows) {
-        memory.early = Early::kNone;
+      if (thin() && needs_decision() && memory.speculation == Speculation::kChannelRows) {
+        memory.speculation = Speculation::kNone;
       }
     }
-    sync_workers();
-    const Early early = memory.early;
+    sync_consumers();
+    const Speculation speculation = memory.speculation;
     if (info.projection == Projection::kOff) {
-      Loops::template sweep<true, false, false>(span_of(item), memory);
+      Loops::template sweep<true, false, false>(span_of(tile), memory);
       return;
     }
-    if (early == Early::kAllRows) {
-      Loops::template sweep<true, true, false>(span_of(item), memory);
-    } else if (early == Early::kChannelRows || one_item()) {
-      Loops::template sweep<false, true, false>(span_of(item), memory);
+    if (speculation == Speculation::kAllRows) {
+      Loops::template sweep<true, true, false>(span_of(tile), memory);
+    } else if (speculation == Speculation::kChannelRows || one_tile()) {
+      Loops::template sweep<false, true, false>(span_of(tile), memory);
     } else {
-      Loops::template sweep<false, true, true>(span_of(item), memory);
+      Loops::template sweep<false, true, true>(span_of(tile), memory);
     }
-    sync_workers();
+    sync_consumers();
     if (thin()) {
       const bool test = info.projection == Projection::kAuto;
-      Thin::judge(span_of(item), rows_of(item), cols_of(item), test, memory);
-      sync_workers();
-      if (thread_index() < kWarpSize) join_thin_rows(item);
+      Thin::test_rows(span_of(tile), rows_of(tile), cols_of(tile), test, memory);
+      sync_consumers();
+      if (thread_index() < kWarpSize) reduce_thin_rows(tile);
     } else {
-      sum_tile_rows(span_of(item), rows_of(item), cols_of(item), memory);
-      if (thread_index() < kWarpSize) judge_rows(item, rows_of(item), early);
+      sum_tile_rows(span_of(tile), rows_of(tile), cols_of(tile), memory);
+      if (thread_index() < kWarpSize) test_rows(tile, rows_of(tile), speculation);
     }
-    sync_workers();
-    if (early == Early::kChannelRows || one_item()) apply_kept(item);
+    sync_consumers();
+    if (speculation == Speculation::kChannelRows || one_tile()) apply_kept(tile);
     if (needs_decision()) arrive();
   }
 
-  // When all items have been accumulated: adds up what they have left. Thread 0 gets how many rows
+  // When all tiles have been accumulated: adds up what they have left. Thread 0 gets how many rows
   // fail the test, and the sums of the tensor in memory.total.
   ADAMP_DEVICE uint32_t reduce() {
     uint32_t failed = 0;
-    if (given.tensor.rows_are_split) failed = join_split_rows();
-    sum_rows(1, given.tensor.item_count, memory, [&](int, int64_t i) { return slot_sums(i); });
+    if (given.tensor.rows_are_split) failed = reduce_split_rows();
+    sum_rows(1, given.tensor.tile_count, memory, [&](int, int64_t i) { return slot_sums(i); });
     if (thread_index() != 0) return 0;
     memory.total = memory.row_sums[0];
     return failed + load_cross_block(&decision().failed);
   }
 
-  // Thread 0, after reduce(): decides the tensor, and says whether its items are to be finished.
+  // Thread 0, after reduce(): decides the tensor, and says whether its tiles are to be fixed up.
   ADAMP_DEVICE Decided decide(uint32_t failed) {
     const RowSums<S> total = memory.total;
     const View outcome = outcome_of(failed, total);
-    note_outcome(outcome);
+    store_outcome(outcome);
     RowRecord<S>& whole = records()[0];
     store_cross_block(&whole.pp, total.pp);
     store_cross_block(&whole.pu, total.pu);
-    store_cross_block(&decision().early, memory.early);
+    store_cross_block(&decision().speculation, memory.speculation);
     store_cross_block(&decision().outcome, outcome);
     const bool all_updated = given.tensor.rows_are_split || thin()
-                                 ? memory.early == Early::kAllRows
+                                 ? memory.speculation == Speculation::kAllRows
                                  : load_cross_block(&decision().pending) == 0;
-    return all_updated && foreseen(memory.early, outcome) ? kSettled : kToFinish;
+    return all_updated && prediction_holds(memory.speculation, outcome) ? kResolved : kNeedsFixUp;
   }
 
-  // Thread 0, once the tensor is decided: fetches what finish() has to know. Loaded before the
+  // Thread 0, once the tensor is decided: fetches what fix_up() has to know. Loaded before the
   // first of it is stored, so that the latencies overlap.
   ADAMP_DEVICE void fetch_decision() {
     const RowRecord<S>& whole = records()[0];
-    const Early early = load_cross_block(&decision().early);
+    const Speculation speculation = load_cross_block(&decision().speculation);
     const View outcome = load_cross_block(&decision().outcome);
     const S pp = load_cross_block(&whole.pp), pu = load_cross_block(&whole.pu);
-    memory.early = early;
+    memory.speculation = speculation;
     memory.outcome = outcome;
     memory.total.pp = pp;
     memory.total.pu = pu;
   }
 
-  ADAMP_DEVICE void finish(const Item& item) {
-    if (thin()) return finish_thin(item);
+  ADAMP_DEVICE void fix_up(const Tile& tile) {
+    if (thin()) return fix_up_thin(tile);
     const Scalars<S>& h = memory.scalars;
     const View outcome = memory.outcome;
-    const bool right = foreseen(memory.early, outcome);
-    const int rows = rows_of(item);
+    const bool right = prediction_holds(memory.speculation, outcome);
+    const int rows = rows_of(tile);
     const bool buffer = projects_buffer<M>(h);
-    for (int row = thread_index(); row < rows; row += worker_count()) {
-      const RowRecord<S>& record = row_records()[item.row_begin + row];
+    for (int row = thread_index(); row < rows; row += consumer_count()) {
+      const RowRecord<S>& record = row_records()[tile.row_begin + row];
       const bool updated = load_cross_block(&record.updated) != 0;
       const RowUpdate<S> channel =
           projected_update(load_cross_block(&record.pp), load_cross_block(&record.pu), h);
@@ -117,26 +117,26 @@ struct TensorWork {
                         ? channel
                         : shared_update(outcome, memory.total.pp, memory.total.pu, h);
       update.active = !(updated && right);
-      update.undo = updated;
-      update.previous =
-          roll_back_of(memory.early == Early::kChannelRows ? channel : plain_update(h), buffer, h);
+      update.roll_back = updated;
+      update.previous = roll_back_of(
+          memory.speculation == Speculation::kChannelRows ? channel : plain_update(h), buffer, h);
       memory.row_updates[row] = update;
     }
-    sync_workers();
+    sync_consumers();
     if (h.nesterov) {
-      Loops::template apply_again<true>(span_of(item), cols_of(item), memory);
+      Loops::template fix_up_rows<true>(span_of(tile), cols_of(tile), memory);
     } else {
-      Loops::template apply_again<false>(span_of(item), cols_of(item), memory);
+      Loops::template fix_up_rows<false>(span_of(tile), cols_of(tile), memory);
     }
-    sync_workers();
+    sync_consumers();
   }
 
  private:
-  static ADAMP_DEVICE int rows_of(const Item& item) {
-    return static_cast<int>(item.row_end - item.row_begin);
+  static ADAMP_DEVICE int rows_of(const Tile& tile) {
+    return static_cast<int>(tile.row_end - tile.row_begin);
   }
-  static ADAMP_DEVICE int cols_of(const Item& item) {
-    return static_cast<int>(item.col_end - item.col_begin);
+  static ADAMP_DEVICE int cols_of(const Tile& tile) {
+    return static_cast<int>(tile.col_end - tile.col_begin);
   }
   ADAMP_DEVICE Slot<S>* slots() const {
     return reinterpret_cast<Slot<S>*>(launch.scratch + given.tensor.slots);
@@ -145,23 +145,23 @@ struct TensorWork {
     return reinterpret_cast<RowRecord<S>*>(launch.scratch + given.tensor.records);
   }
   ADAMP_DEVICE RowRecord<S>* row_records() const { return records() + 1; }
-  ADAMP_DEVICE Span<Types> span_of(const Item& item) const {
-    return adamp::span_of<M, Types>(given.tensor, item, given.grad);
+  ADAMP_DEVICE Span<Types> span_of(const Tile& tile) const {
+    return adamp::span_of<M, Types>(given.tensor, tile, given.grad);
   }
 
-  ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.ticket.tensor]; }
-  ADAMP_DEVICE bool one_item() const { return given.tensor.item_count == 1; }
+  ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.task.tensor]; }
+  ADAMP_DEVICE bool one_tile() const { return given.tensor.tile_count == 1; }
   ADAMP_DEVICE bool thin() const { return given.tensor.rows_are_thin != 0; }
 
-  // A tensor of one item is decided on the spot, and one that is always projected by channel needs
-  // nobody.
+  // A tensor of one tile is decided on the spot, and one that is always projected channel-wise
+  // needs nobody.
   ADAMP_DEVICE bool needs_decision() const {
-    return adamp::needs_decision(given.tensor.info.projection, one_item(),
+    return adamp::needs_decision(given.tensor.info.projection, one_tile(),
                                  given.tensor.rows_are_split != 0);
   }
 
   // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
-  ADAMP_DEVICE void judge_rows(const Item& item, int rows, Early early) {
+  ADAMP_DEVICE void test_rows(const Tile& tile, int rows, Speculation speculation) {
     const Scalars<S>& h = memory.scalars;
     const Projection projection = given.tensor.info.projection;
     RowSums<S> total = {};
@@ -173,12 +173,13 @@ struct TensorWork {
       if (given.tensor.rows_are_split) continue;
       const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
       const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
-      const bool updated = updates_early(early, projection, passes, channel, h);
+      const bool updated = updates_speculatively(speculation, projection, passes, channel, h);
       failed += !passes;
       pending += !updated;
-      memory.row_updates[row] = {channel, {}, updated && early == Early::kChannelRows, 0};
+      memory.row_updates[row] = {
+          channel, {}, updated && speculation == Speculation::kChannelRows, 0};
       if (needs_decision()) {
-        RowRecord<S>& record = row_records()[item.row_begin + row];
+        RowRecord<S>& record = row_records()[tile.row_begin + row];
         store_cross_block(&record.pp, sums.pp);
         store_cross_block(&record.pu, sums.pu);
         store_cross_block(&record.updated, static_cast<uint32_t>(updated));
@@ -187,64 +188,64 @@ struct TensorWork {
     total = lane_sums(total, kWarpSize);
     failed = warp_sum(failed);
     pending = warp_sum(pending);
-    report(item, rows, total, failed);
+    report(tile, rows, total, failed);
     if (needs_decision() && thread_index() == 0 && pending > 0) {
       fetch_add_relaxed(&decision().pending, pending);
     }
   }
 
-  // The first warp: adds up what each warp has found in the thin rows of an item.
-  ADAMP_DEVICE void join_thin_rows(const Item& item) {
+  // The first warp: adds up what each warp has found in the thin rows of an tile.
+  ADAMP_DEVICE void reduce_thin_rows(const Tile& tile) {
     const int warp = lane_index();
-    const bool found = warp < worker_count() / kWarpSize;
+    const bool found = warp < consumer_count() / kWarpSize;
     RowSums<S> total = {};
     if (found) total = memory.warp_sums[0][warp];
     total = lane_sums(total, kWarpSize);
     const uint32_t failed = warp_sum(found ? memory.warp_failed[warp] : 0);
     if (thread_index() == 0) memory.outcome = View::kChannel;  // where nobody decides
-    report(item, 1, total, failed);
+    report(tile, 1, total, failed);
   }
 
-  // The first warp: decides a tensor of one item, or leaves the item's sums for whoever decides.
-  ADAMP_DEVICE void report(const Item& item, int rows, const RowSums<S>& total, uint32_t failed) {
-    if (one_item()) {
-      decide_here(rows, total, failed);
+  // The first warp: decides a tensor of one tile, or leaves the tile's sums for whoever decides.
+  ADAMP_DEVICE void report(const Tile& tile, int rows, const RowSums<S>& total, uint32_t failed) {
+    if (one_tile()) {
+      decide_in_tile(rows, total, failed);
     } else if (needs_decision() && thread_index() == 0) {
-      store_sums(&slots()[item.slot - given.tensor.first_item].sums, total);
+      store_sums(&slots()[tile.slot - given.tensor.first_tile].sums, total);
       if (failed > 0) fetch_add_relaxed(&decision().failed, failed);
     }
   }
 
-  ADAMP_DEVICE void apply_kept(const Item& item) {
+  ADAMP_DEVICE void apply_kept(const Tile& tile) {
     if (thin()) {
-      apply_thin(item);
+      apply_thin(tile);
     } else {
-      Loops::apply_kept(span_of(item), cols_of(item), memory);
+      Loops::apply_kept(span_of(tile), cols_of(tile), memory);
     }
   }
 
-  ADAMP_DEVICE void apply_thin(const Item& item) {
+  ADAMP_DEVICE void apply_thin(const Tile& tile) {
     const View outcome = memory.outcome;
-    Thin::apply(span_of(item), rows_of(item), cols_of(item), outcome == View::kChannel,
+    Thin::apply(span_of(tile), rows_of(tile), cols_of(tile), outcome == View::kChannel,
                 shared_update(outcome, memory.total.pp, memory.total.pu, memory.scalars), memory);
   }
 
   // All thin rows of a tensor wait for the decision, or have had the plain update.
-  ADAMP_DEVICE void finish_thin(const Item& item) {
-    Loops::keep_again(span_of(item), memory);
-    sync_workers();
-    if (memory.early == Early::kAllRows) {
-      Thin::undo(span_of(item), rows_of(item), cols_of(item), memory);
+  ADAMP_DEVICE void fix_up_thin(const Tile& tile) {
+    Loops::reload(span_of(tile), memory);
+    sync_consumers();
+    if (memory.speculation == Speculation::kAllRows) {
+      Thin::roll_back(span_of(tile), rows_of(tile), cols_of(tile), memory);
     }
-    apply_thin(item);
-    sync_workers();
+    apply_thin(tile);
+    sync_consumers();
   }
 
-  // The first warp, for a tensor of one item, whose p and u are in the tile.
-  ADAMP_DEVICE void decide_here(int rows, const RowSums<S>& total, uint32_t failed) {
+  // The first warp, for a tensor of one tile, whose p and u are in the tile.
+  ADAMP_DEVICE void decide_in_tile(int rows, const RowSums<S>& total, uint32_t failed) {
     const View outcome = outcome_of(failed, total);
     if (thread_index() == 0) {
-      note_outcome(outcome);
+      store_outcome(outcome);
       memory.outcome = outcome;
       memory.total = total;
     }
@@ -256,10 +257,10 @@ struct TensorWork {
     }
   }
 
-  // Adds up the pieces of each row, which no item has seen whole; returns (in thread 0) how many
+  // Adds up the pieces of each row, which no tile has seen whole; returns (in thread 0) how many
   // fail.
-  ADAMP_DEVICE uint32_t join_split_rows() {
-    const int64_t pieces = given.tensor.item_count / given.tensor.info.rows;
+  ADAMP_DEVICE uint32_t reduce_split_rows() {
+    const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows;
     const S bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);
     uint32_t failed = 0;
     for (int64_t first = 0; first < given.tensor.info.rows; first += Memory::kRows) {
@@ -273,11 +274,11 @@ struct TensorWork {
           RowRecord<S>& record = row_records()[first + row];
           store_cross_block(&record.pp, sums.pp);
           store_cross_block(&record.pu, sums.pu);
-          store_cross_block(&record.updated, uint32_t{memory.early == Early::kAllRows});
+          store_cross_block(&record.updated, uint32_t{memory.speculation == Speculation::kAllRows});
           failed += !cosine_below(sums, bound, memory.scalars.eps);
         }
       }
-      sync_workers();
+      sync_consumers();
     }
     return thread_index() < kWarpSize ? warp_sum(failed) : 0;
   }
@@ -290,7 +291,7 @@ struct TensorWork {
     return adamp::decide(info.projection, failed, total, numel, memory.scalars);
   }
 
-  ADAMP_DEVICE void note_outcome(View outcome) const {
+  ADAMP_DEVICE void store_outcome(View outcome) const {
     if (given.tensor.info.view != nullptr) {
       store_cross_block(given.tensor.info.view, static_cast<int32_t>(outcome));
     }

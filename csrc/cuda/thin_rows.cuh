@@ -1,7 +1,7 @@
 // Rows of a few elements: a thread tests and updates each by itself, in the tile.
 //
 // Their sums are not kept. They are added up again where they are needed, in the same order.
-// Everything here is called by all workers of a block together.
+// Everything here is called by all consumers of a block together.
 #pragma once
 
 #include "row_sums.cuh"
@@ -16,13 +16,13 @@ struct ThinRows {
   using S = typename Memory::S;
 
   // Tests the rows of a span. Each warp leaves in memory the sums over its rows, and how many fail.
-  static ADAMP_DEVICE void judge(const Span<Types>& span, int rows, int cols, bool test,
-                                 Memory& memory) {
+  static ADAMP_DEVICE void test_rows(const Span<Types>& span, int rows, int cols, bool test,
+                                     Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     const S bound = cosine_bound(S(cols), h);
     RowSums<S> total = {};
     uint32_t failed = 0;
-    for (int row = thread_index(); row < rows; row += worker_count()) {
+    for (int row = thread_index(); row < rows; row += consumer_count()) {
       RowSums<S> sums = {};
       for_each_of_row(row, cols, [&](int i) {
         const S p = memory.p(span, i), g = memory.g(span, i), u = memory.u(span, i);
@@ -40,9 +40,9 @@ struct ThinRows {
   }
 
   // Takes the plain update back from the rows of a span.
-  static ADAMP_DEVICE void undo(const Span<Types>& span, int rows, int cols, Memory& memory) {
+  static ADAMP_DEVICE void roll_back(const Span<Types>& span, int rows, int cols, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
-    for (int row = thread_index(); row < rows; row += worker_count()) {
+    for (int row = thread_index(); row < rows; row += consumer_count()) {
       for_each_of_row(row, cols, [&](int i) {
         const S p = memory.p(span, i), u = memory.u(span, i);
         const S recovered[1] = {recover_weight(p, u, plain_update(h).shrink, h.step_size)};
@@ -55,7 +55,7 @@ struct ThinRows {
   static ADAMP_DEVICE void apply(const Span<Types>& span, int rows, int cols, bool channel,
                                  const RowUpdate<S>& otherwise, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
-    for (int row = thread_index(); row < rows; row += worker_count()) {
+    for (int row = thread_index(); row < rows; row += consumer_count()) {
       RowUpdate<S> update = otherwise;
       if (channel) {
         S pp = S(0), pu = S(0);
@@ -74,7 +74,7 @@ struct ThinRows {
         memory.u.put(span, i, buffer);
       });
     }
-    sync_workers();
+    sync_consumers();
     Loops::store_kept(span, memory);
   }
 

@@ -24,10 +24,10 @@
 #define ADAMP_BLOCKS_PER_SM 2
 #endif
 
-// Elements of a tile: four vectorized (128-bit) accesses of float32 for each of 384 workers. Rows
+// Elements of a tile: four vectorized (128-bit) accesses of float32 for each of 384 consumers. Rows
 // of 768, 1,024, 2,048 and 3,072 fill a tile, and a row of 5,632 is not split. p, g and u of a tile
 // take 72 KiB of shared memory, so that two blocks fit on an SM of compute capability 8.0, 9.0 and
-// 10.0, and one on the others. Measured with the number of workers, above.
+// 10.0, and one on the others. Measured with the number of consumers, above.
 #ifndef ADAMP_TILE_ELEMENTS
 #define ADAMP_TILE_ELEMENTS 6144
 #endif

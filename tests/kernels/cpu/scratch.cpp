@@ -64,7 +64,7 @@ struct Shape {
   int64_t rows, cols;
 };
 
-// One item: as many rows, and as many elements, as there can be. Several: rows that share a block,
+// One tile: as many rows, and as many elements, as there can be. Several: rows that share a block,
 // that fill one, that are split, and of one element.
 const std::vector<Shape> kShapes = {{16384, 1}, {1, 16384}, {4, 4096},  {127, 129},
                                     {300, 257}, {8, 2049},  {3, 60000}, {2, 70000},

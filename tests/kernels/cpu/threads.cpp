@@ -24,7 +24,7 @@ struct Shape {
   Projection projection;
 };
 
-// Of one item and of several; rows that share an item, fill some, or are split; more tensors than
+// Of one tile and of several; rows that share an tile, fill some, or are split; more tensors than
 // one batch holds.
 std::vector<Shape> shapes() {
   std::vector<Shape> all = {{300, 257, Projection::kAuto},   {20, 5000, Projection::kAuto},
@@ -74,8 +74,8 @@ class Model {
     executor_ = make_cpu_executor(method, infos, std::move(team));
   }
 
-  // With gradients for which each tensor comes out by channel, by layer and not projected in turn,
-  // for two steps each: foreseen rightly and wrongly.
+  // With gradients for which each tensor comes out channel-wise, layer-wise and not projected in
+  // turn, for two steps each: predicted rightly and wrongly.
   void step(int count, int64_t threads) {
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < tensors_.size(); ++i) {
@@ -135,7 +135,8 @@ class Model {
   std::unique_ptr<Executor> executor_;
 };
 
-// Threads that begin up to 300 us late, as `seed` draws: some find all work done, some are helped.
+// Threads that begin up to 300 us late, as `seed` draws: some find all work done, some are stolen
+// from.
 Team late_team(unsigned seed) {
   auto random = std::make_shared<std::mt19937>(seed);
   return [random](int64_t threads, const std::function<void(int64_t)>& body) {

@@ -1,4 +1,4 @@
-// Work items and CPU step of tensors with more than 2^32 elements, without their memory.
+// Work tiles and CPU step of tensors with more than 2^32 elements, without their memory.
 //
 // The executor is the real one; its row loops are replaced by ones that write down which elements
 // they were given. Addresses are made up and never followed.
@@ -55,7 +55,7 @@ void check_once(std::vector<Run>& runs, int64_t bytes, const char* what) {
           " is left out or taken twice";
 }
 
-// How often the elements are visited after they were accumulated.
+// How often the elements are passed over after they were accumulated.
 enum class Applied { kNever, kOnce };
 
 void check_step(const char* name, int64_t rows, int64_t cols, DType dtype, Projection projection,
@@ -81,30 +81,30 @@ void check_step(const char* name, int64_t rows, int64_t cols, DType dtype, Proje
   if (!wrong.empty()) wrong = std::string(name) + ": " + wrong;
 }
 
-// Items follow one another, are no larger than asked for, and cover the tensor.
-void check_items(int64_t rows, int64_t cols, int64_t item_size, int64_t max_rows) {
+// Tiles follow one another, are no larger than asked for, and cover the tensor.
+void check_tiles(int64_t rows, int64_t cols, int64_t tile_size, int64_t max_rows) {
   TensorInfo info = {};
   info.rows = rows;
   info.cols = cols;
-  std::vector<Item> items(1);  // of a tensor before
-  const TensorItems added = append_items(items, info, 5, item_size, max_rows);
+  std::vector<Tile> tiles(1);  // of a tensor before
+  const TileRange added = append_tiles(tiles, info, 5, tile_size, max_rows);
   int64_t row = 0, col = 0;
   for (int64_t i = added.first; i < added.first + added.count; ++i) {
-    const Item& item = items[i];
-    const int64_t height = item.row_end - item.row_begin, width = item.col_end - item.col_begin;
-    const bool whole_rows = item.col_begin == 0 && item.col_end == cols;
-    if (item.row_begin != row || item.col_begin != col || height < 1 || width < 1 ||
-        height > max_rows || width > item_size || height * width > item_size ||
-        (height > 1 && !whole_rows) || item.tensor != 5 || item.slot != i) {
+    const Tile& tile = tiles[i];
+    const int64_t height = tile.row_end - tile.row_begin, width = tile.col_end - tile.col_begin;
+    const bool whole_rows = tile.col_begin == 0 && tile.col_end == cols;
+    if (tile.row_begin != row || tile.col_begin != col || height < 1 || width < 1 ||
+        height > max_rows || width > tile_size || height * width > tile_size ||
+        (height > 1 && !whole_rows) || tile.tensor != 5 || tile.slot != i) {
       break;
     }
-    col = item.col_end == cols ? 0 : item.col_end;
-    row = item.col_end == cols ? item.row_end : row;
+    col = tile.col_end == cols ? 0 : tile.col_end;
+    row = tile.col_end == cols ? tile.row_end : row;
   }
-  if (row == rows && col == 0 && added.first + added.count == static_cast<int64_t>(items.size())) {
+  if (row == rows && col == 0 && added.first + added.count == static_cast<int64_t>(tiles.size())) {
     return;
   }
-  wrong = "items of " + std::to_string(item_size) + ": row " + std::to_string(row) + ", column " +
+  wrong = "tiles of " + std::to_string(tile_size) + ": row " + std::to_string(row) + ", column " +
           std::to_string(col) + " of " + std::to_string(rows) + " x " + std::to_string(cols);
 }
 
@@ -112,17 +112,17 @@ void check_all() {
   struct Size {
     int64_t elements, rows;
   };
-  const Size sizes[] = {{kSmallItem, kSmallItem},
-                        {kLargeItem, kSmallItem},
+  const Size sizes[] = {{kSmallTile, kSmallTile},
+                        {kLargeTile, kSmallTile},
                         {tile_elements(DType::kFloat32), max_rows(DType::kFloat32)},
                         {tile_elements(DType::kFloat64), max_rows(DType::kFloat64)}};
   for (const Size& size : sizes) {
     for (const int64_t rows : {int64_t{1}, int64_t{3}, kElements / 4096}) {
-      if (wrong.empty()) check_items(rows, kElements / rows + 1, size.elements, size.rows);
+      if (wrong.empty()) check_tiles(rows, kElements / rows + 1, size.elements, size.rows);
     }
   }
-  // More rows than 2^32; in items of 128 rows their list alone would be gigabytes.
-  if (wrong.empty()) check_items(kElements + 1, 1, kSmallItem, kSmallItem);
+  // More rows than 2^32; in tiles of 128 rows their list alone would be gigabytes.
+  if (wrong.empty()) check_tiles(kElements + 1, 1, kSmallTile, kSmallTile);
   constexpr auto kF32 = DType::kFloat32;
   const auto step = [](auto... arguments) {
     if (wrong.empty()) check_step(arguments...);
@@ -150,7 +150,7 @@ void check_all() {
        false, View::kNone, Applied::kOnce);
   step("thin rows, fixed outcome", kElements / 15 + 1, 15, kF32, Projection::kChannel, View::kNone,
        true, View::kChannel, Applied::kOnce);
-  step("short rows by layer", kElements / 32 + 1, 32, kF32, Projection::kLayer, View::kNone, true,
+  step("short rows layer-wise", kElements / 32 + 1, 32, kF32, Projection::kLayer, View::kNone, true,
        View::kLayer, Applied::kOnce);
 }
 
@@ -176,7 +176,7 @@ const RowLoops& row_loops(Method, DType) {
 }  // namespace adamp
 
 int main() {
-  // An index that overflows may make items without end: they are to end here.
+  // An index that overflows may make tiles without end: they are to end here.
   const rlimit most = {rlim_t{2} << 30, rlim_t{2} << 30};
   setrlimit(RLIMIT_AS, &most);
   try {

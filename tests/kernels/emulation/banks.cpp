@@ -25,7 +25,7 @@ int most_in_a_bank(int threads, int bytes, const Place& place) {
 template <class Storage>
 int worst_of_thin_rows(int lanes) {
   using Thin = adamp::ThinRows<adamp::AdamP, adamp::Types<Storage>>;
-  using Tile = adamp::Tile<Storage>;
+  using Tile = adamp::TileBuffer<Storage>;
   int worst = 0;
   for (int cols = 1; cols <= adamp::kMaxThinCols; ++cols) {
     for (int first = 0; (first + lanes) * cols <= 2048; first += lanes) {
@@ -45,7 +45,7 @@ int worst_of_thin_rows(int lanes) {
 
 template <class Storage>
 void print_worst() {
-  using Tile = adamp::Tile<Storage>;
+  using Tile = adamp::TileBuffer<Storage>;
   using S = typename Tile::S;
   constexpr int kWidth = adamp::Span<adamp::Types<Storage>>::kWidth;
   // Of a warp, as many threads at a time as fill all banks once.
@@ -55,7 +55,7 @@ void print_worst() {
     adamp::Span<adamp::Types<Storage>> span = {};
     span.head = head;
     for (int first = head; first + 8 * kWidth <= 2048; first += 8 * kWidth) {
-      for (int j = 0; j < kWidth; j += Tile::kPerWide) {
+      for (int j = 0; j < kWidth; j += Tile::kPerVector) {
         const auto place = [&](int t) { return Tile::at(span, first + t * kWidth + j); };
         puts = std::max(puts, most_in_a_bank<S>(8, 16, place));
       }

@@ -48,7 +48,7 @@ struct Block {
   std::vector<int> ready;  // threads, in no order
   std::vector<int> paused;
   std::unique_ptr<unsigned char, decltype(&std::free)> shared{nullptr, &std::free};
-  Barrier all, workers;
+  Barrier all, consumers;
   int workers_at_all;  // of those that wait there
   int done;
   int last_thread;  // that ran
@@ -98,9 +98,9 @@ inline std::string describe(const Block& block) {
   int count[5] = {};
   for (const Fiber& fiber : block.fibers) ++count[static_cast<int>(fiber.state)];
   return "block " + std::to_string(block.index) + ": " + std::to_string(count[1]) +
-         " at a barrier" + text(block.all) + text(block.workers) + ", " + std::to_string(count[2]) +
-         " at a shuffle, " + std::to_string(count[0] + count[3]) + " waiting, " +
-         std::to_string(count[4]) + " returned";
+         " at a barrier" + text(block.all) + text(block.consumers) + ", " +
+         std::to_string(count[2]) + " at a shuffle, " + std::to_string(count[0] + count[3]) +
+         " waiting, " + std::to_string(count[4]) + " returned";
 }
 
 }  // namespace emulation

@@ -53,14 +53,14 @@ inline const std::vector<Case>& cases() {
   constexpr Method kAdamP = Method::kAdamP, kSGDP = Method::kSGDP;
   static const auto make = [] {
     std::vector<Case> all;
-    // Several items: whole rows, pieces of rows, more rows than an item may hold.
+    // Several tiles: whole rows, pieces of rows, more rows than an tile may hold.
     const std::vector<TensorSpec> large = {{40, 401}, {2, 7300}, {1, 8001}, {300, 17}};
     all.push_back({"few_large", kAdamP, {}, large, 6, 4});
     all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
     all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2, true});
     all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
-    // An item of one row, which it does not fill.
-    all.push_back({"one_row_items", kAdamP, {}, {{3, 4001}}, 2});
+    // An tile of one row, which it does not fill.
+    all.push_back({"one_row_tiles", kAdamP, {}, {{3, 4001}}, 2});
     // Norms on either side of eps.
     const std::vector<TensorSpec> short_rows = {{40, 401}, {9, 31}, {12, 1}};
     all.push_back(
@@ -68,7 +68,7 @@ inline const std::vector<Case>& cases() {
     // No cosine is below zero, not even that of a zero gradient.
     const Options zero_delta = {1e-2, 0.1, false, false, true, false, 1e-8, 0};
     all.push_back({"zero_delta", kSGDP, zero_delta, {{12, 1}, {5, 7}}, 2});
-    // Shrinks to nothing, unprojected or projected: what has been done could not be undone.
+    // Shrinks to nothing, unprojected or projected: what has been done could not be rolled back.
     all.push_back({"large_decay", kAdamP, {1e-2, 100}, large, 3});
     all.push_back({"large_projected_decay",
                    kAdamP,
@@ -79,7 +79,7 @@ inline const std::vector<Case>& cases() {
                    false,
                    -1,
                    View::kChannel});
-    // All rows pass, and a few cannot be undone, each followed in its lane by some that can.
+    // All rows pass, and a few cannot be rolled back, each followed in its lane by some that can.
     all.push_back({"few_pending", kAdamP, {}, {{300, 40}}, 1, 1, false, -1, View::kChannel});
     // Nobody looks at a row again, whatever its update, where the projection is fixed.
     all.push_back({"channel_large_steps",
@@ -87,7 +87,7 @@ inline const std::vector<Case>& cases() {
                    {1, 0.1},
                    {{70, 401, kFloat, kChannel}, {3, 4001, kFloat, kChannel}},
                    2});
-    // Thin rows: of one item and of several, of an odd length and of a power of two.
+    // Thin rows: of one tile and of several, of an odd length and of a power of two.
     const std::vector<TensorSpec> thin = {{300, 3}, {3500, 2}, {700, 16}, {6200, 1}, {500, 13}};
     all.push_back({"thin", kAdamP, {}, thin, 6, 2});
     all.push_back({"thin_nesterov", kAdamP, {1e-2, 0.1, true, true}, thin, 6});
@@ -113,7 +113,7 @@ inline const std::vector<Case>& cases() {
                    {{500, 9, kDouble}, {100, 4, kDouble}, {700, 9, kBrain}, {400, 16, kHalf}},
                    6});
     all.push_back({"thin_types_sgdp", kSGDP, {}, {{500, 9, kDouble}, {400, 5, kHalf}}, 6});
-    // One item each: tails of all lengths, rows shared by warps or the other way round.
+    // One tile each: tails of all lengths, rows shared by warps or the other way round.
     Case small = {"many_small", kAdamP, {}, {}, 3};
     for (int i = 0; i < 16; ++i) small.tensors.push_back({1 + i * 7 % 19, 1 + i * 13 % 37});
     small.tensors.push_back({1, 64, kFloat, kOff});
@@ -214,8 +214,8 @@ inline const std::vector<Case>& cases() {
     std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});
     tiny[7] = {50, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
-    // Finish tickets that cover several items, and more than one of them: 17 items, and 16.
-    all.push_back({"many_items", kAdamP, {}, {{2050, 17}, {2048, 17}}, 4, 3});
+    // Fix-up tasks that cover several tiles, and more than one of them: 17 tiles, and 16.
+    all.push_back({"many_tiles", kAdamP, {}, {{2050, 17}, {2048, 17}}, 4, 3});
     // Partial sums, and pieces of rows, of more than one round of a block. Last, for they take
     // long.
     std::vector<TensorSpec> sums(5, TensorSpec{2, 3});

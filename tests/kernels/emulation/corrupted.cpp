@@ -19,26 +19,26 @@ struct Corruption {
 // The first tensor of the case has 17 tiles, and several entries of the queue for the fix-up pass.
 const Corruption kCorruptions[] = {
     {"nothing", [](const KernelArgs&) {}},
-    {"a tile was drawn", [](const KernelArgs& args) { *args.next_ticket = 1; }},
+    {"a tile was drawn", [](const KernelArgs& args) { *args.next_task = 1; }},
     {"a tile has arrived", [](const KernelArgs& args) { args.decisions->arrived = 1; }},
     {"all tiles have arrived", [](const KernelArgs& args) { args.decisions->arrived = 17; }},
     {"less than none", [](const KernelArgs& args) { args.decisions->arrived = UINT32_MAX; }},
-    {"a fix-up is done", [](const KernelArgs& args) { args.decisions->finished = 1; }},
-    {"decided", [](const KernelArgs& args) { args.decisions->decided = adamp::kToFinish; }},
-    {"settled", [](const KernelArgs& args) { args.decisions->decided = adamp::kSettled; }},
+    {"a fix-up is done", [](const KernelArgs& args) { args.decisions->fixed_up = 1; }},
+    {"decided", [](const KernelArgs& args) { args.decisions->decided = adamp::kNeedsFixUp; }},
+    {"resolved", [](const KernelArgs& args) { args.decisions->decided = adamp::kResolved; }},
 };
 
-const emulation::Case& many_items() {
+const emulation::Case& many_tiles() {
   for (const emulation::Case& c : emulation::cases()) {
-    if (c.name == "many_items") return c;
+    if (c.name == "many_tiles") return c;
   }
-  throw std::logic_error("there is no case many_items");
+  throw std::logic_error("there is no case many_tiles");
 }
 
 }  // namespace
 
 int main() {
-  const emulation::Case& c = many_items();
+  const emulation::Case& c = many_tiles();
   emulation::World world(c);
   if (const std::string wrong = world.run_first(); !wrong.empty()) {
     std::printf("%s\n", wrong.c_str());

@@ -29,7 +29,7 @@ constexpr int kWarpSize = 32;
 
 inline int thread_index() { return emulation::here.thread; }
 inline int lane_index() { return thread_index() % kWarpSize; }
-inline int worker_count() { return emulation::here.threads - kWarpSize; }
+inline int consumer_count() { return emulation::here.threads - kWarpSize; }
 inline int block_count() { return emulation::here.blocks; }
 inline unsigned char* shared_memory() { return emulation::here.shared; }
 
@@ -38,8 +38,8 @@ inline void sync_block(const char* file = __builtin_FILE(), int line = __builtin
   emulation::barrier({file, line});
 }
 
-inline void sync_workers(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-  emulation::barrier_of_first(worker_count(), {file, line});
+inline void sync_consumers(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  emulation::barrier_of_first(consumer_count(), {file, line});
 }
 
 template <class T>
@@ -112,30 +112,30 @@ inline uint32_t load_word(const void* at, int index) {
   return load_cross_block(static_cast<const uint32_t*>(at) + index);
 }
 
-struct alignas(16) Wide {
+struct alignas(16) Vector16 {
   uint32_t word[4];
 };
 
-inline Wide load_wide(const void* at) {
-  Wide x;
+inline Vector16 load_vector(const void* at) {
+  Vector16 x;
   emulation::read_memory(&x, at, sizeof x);
   return x;
 }
-inline void store_wide(void* at, const Wide& x) { emulation::write_memory(at, &x, sizeof x); }
-inline Wide load_wide_shared(const void* at) {
-  Wide x;
+inline void store_vector(void* at, const Vector16& x) { emulation::write_memory(at, &x, sizeof x); }
+inline Vector16 load_shared_vector(const void* at) {
+  Vector16 x;
   emulation::read_shared_memory(&x, at, sizeof x);
   return x;
 }
-inline void store_wide_shared(void* at, const Wide& x) {
+inline void store_shared_vector(void* at, const Vector16& x) {
   emulation::write_shared_memory(at, &x, sizeof x);
 }
-inline Wide load_wide_streaming(const void* at) { return load_wide(at); }
-inline void store_wide_streaming(void* at, const Wide& x) { store_wide(at, x); }
+inline Vector16 load_vector_streaming(const void* at) { return load_vector(at); }
+inline void store_vector_streaming(void* at, const Vector16& x) { store_vector(at, x); }
 
 // One lane asks, as the device's own does where it can.
 inline void prefetch(const void* at, int bytes, int lane) {
-  if (lane == 0) emulation::ask_for(at, static_cast<size_t>(bytes));
+  if (lane == 0) emulation::prefetch_tile(at, static_cast<size_t>(bytes));
 }
 
 // ---- conversions

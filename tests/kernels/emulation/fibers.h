@@ -22,7 +22,7 @@ struct Fault : std::runtime_error {
 
 struct Launch {
   int blocks, threads;
-  int workers;  // the first threads of a block, which have a barrier of their own, too
+  int consumers;  // the first threads of a block, which have a barrier of their own, too
   size_t shared_bytes;
   std::function<void()> body;  // one thread
 };
@@ -58,7 +58,7 @@ extern Here here;
 
 // Waits for all threads of the block.
 void barrier(Site site);
-// Waits for the first `count` threads of the block, which must be the launch's workers.
+// Waits for the first `count` threads of the block, which must be the launch's consumers.
 void barrier_of_first(int count, Site site);
 // Replaces `value` by that of the lane whose index differs by `mask`.
 void exchange(void* value, size_t size, int mask, Site site);

@@ -18,7 +18,7 @@ void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
     constexpr adamp::TypeSet kTypes = known_types.value;
     if constexpr (kTypes == adamp::TypeSet::kFloat32 || !kFloatOnly) {
       const auto body = [&args] { adamp::step_kernel<decltype(m), kTypes>(args); };
-      run_launch({blocks, adamp::block_size(kTypes), adamp::workers(kTypes),
+      run_launch({blocks, adamp::block_size(kTypes), adamp::consumers(kTypes),
                   adamp::shared_bytes<kTypes>(), body},
                  schedule);
     }

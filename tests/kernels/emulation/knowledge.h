@@ -16,16 +16,16 @@ struct Thread {
   std::unique_ptr<Clock> acquired;  // beyond what its team knows
 };
 
-// Threads of a block that meet at the same barriers: its workers, or the others.
+// Threads of a block that meet at the same barriers: its consumers, or the others.
 struct Team {
   Clock clock;
   std::vector<Thread> threads;
 };
 
 inline std::vector<Team> teams;  // two of each block
-inline int workers = 0;
+inline int consumers = 0;
 
-inline int team_here() { return 2 * here.block + (here.thread >= workers); }
+inline int team_here() { return 2 * here.block + (here.thread >= consumers); }
 
 // ---------------------------------------------------------------------------------
 

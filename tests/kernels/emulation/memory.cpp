@@ -30,7 +30,7 @@ void store(void* at, const void* from, size_t size, races::Access access, const 
 
 }  // namespace
 
-uint64_t wide_accesses = 0;
+uint64_t vector_accesses = 0;
 uint64_t bytes_asked_for = 0, bytes_in_excess = 0;
 
 uint32_t atomic_add(uint32_t* at, uint32_t value, Order order) {
@@ -54,12 +54,12 @@ void atomic_store(uint32_t* at, uint32_t value, Order order) {
 }
 
 void read_memory(void* to, const void* at, size_t size) {
-  wide_accesses += size == 16;
+  vector_accesses += size == 16;
   load(to, at, size, __builtin_return_address(0));
 }
 
 void write_memory(void* at, const void* from, size_t size) {
-  wide_accesses += size == 16;
+  vector_accesses += size == 16;
   store(at, from, size, races::kWrite, __builtin_return_address(0));
 }
 
@@ -71,7 +71,7 @@ void write_shared_memory(void* at, const void* from, size_t size) {
   store(at, from, size, races::kWrite, __builtin_return_address(0));
 }
 
-void ask_for(const void* at, size_t size) {
+void prefetch_tile(const void* at, size_t size) {
   before_access();
   races::reach(at, size);
   bytes_asked_for += size;

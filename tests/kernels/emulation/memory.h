@@ -19,8 +19,8 @@ uint32_t atomic_load(const uint32_t* at, Order order);
 void atomic_store(uint32_t* at, uint32_t value, Order order);
 
 // Reads and writes of 16 bytes of global memory so far.
-extern uint64_t wide_accesses;
-// Bytes that were asked for ahead of their use, so far; and how many of them may have been added to
+extern uint64_t vector_accesses;
+// Bytes that were prefetched of their use, so far; and how many of them may have been added to
 // come to whole units.
 extern uint64_t bytes_asked_for, bytes_in_excess;
 
@@ -31,7 +31,7 @@ void write_memory(void* at, const void* from, size_t size);
 void read_shared_memory(void* to, const void* at, size_t size);
 void write_shared_memory(void* at, const void* from, size_t size);
 // What asks for memory ahead of its use reads nothing, and stays within it.
-void ask_for(const void* at, size_t size);
+void prefetch_tile(const void* at, size_t size);
 // A write, where the device makes a store that atomic operations see (volatile).
 void write_strongly(void* at, const void* from, size_t size);
 

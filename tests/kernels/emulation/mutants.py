@@ -64,7 +64,7 @@ OPERATORS = (
     # A statement, or a part of one, that is missing.
     (r"^ +(?!return|break|const|using)[\w:.&*>\[\]-]+( [-+*|&]?= .*|\(.*|\+\+);$", ";"),
     (r"\bif \(.+?\) (?=[\w:.]+[ (].*;)", ""),
-    (r"\b(sync_block|sync_workers)\(\);", ";"),
+    (r"\b(sync_block|sync_consumers)\(\);", ";"),
     (r"\bsync_workers\(\);", "sync_block();"),
     (r"\bcontinue;", ";"),
     # The order of memory, and who does it.
@@ -78,7 +78,7 @@ OPERATORS = (
     (r"\bp \* g\b", "p * u"),
     (r"\bg \* g\b", "u * u"),
     *_swapped("pp gg", "pg pu", "pp pg", "rows cols", "row_begin row_end", "col_begin col_end"),
-    *_swapped("first_item item_count", "slots records", "shrink radial", "next previous"),
+    *_swapped("first_tile tile_count", "slots records", "shrink radial", "next previous"),
     *_swapped(
         "active undo", "decay decay_projected", "beta1 beta2", "one_minus_beta1 one_minus_beta2"
     ),
@@ -86,9 +86,9 @@ OPERATORS = (
     *_swapped("inv_bias_correction1 inv_root_bias_correction2", "wd_ratio delta"),
     *_swapped("nesterov project_buffer", "maximize nesterov", "step_size shrink", "head count"),
     *_swapped("kNone kChannel", "kChannel kLayer", "kAllRows kChannelRows", before="(?<=View::)"),
-    *_swapped("kNone kAllRows", "kAllRows kChannelRows", before="(?<=Early::)"),
+    *_swapped("kNone kAllRows", "kAllRows kChannelRows", before="(?<=Speculation::)"),
     *_swapped("kChannel kLayer", "kAuto kOff", before="(?<=Projection::)"),
-    *_swapped("kSettled kToFinish", "kAccumulate kFinish", "true false", "float double"),
+    *_swapped("kResolved kNeedsFixUp", "kAccumulate kFixUp", "true false", "float double"),
 )
 
 # Lines that only declare something, or concern the compiler.

@@ -130,7 +130,7 @@ void begin_launch(int blocks, int threads, int n_workers) {
   for (int block = 0; block < static_cast<int>(shared.size()); ++block) end_block(block);
   shadow.begin_launch();
   shared.assign(blocks, nullptr);
-  workers = n_workers;
+  consumers = n_workers;
   teams.clear();
   teams.resize(2 * blocks);
   for (size_t team = 0; team < teams.size(); ++team) {

@@ -34,7 +34,7 @@ void host_writes(const void* at, size_t size);
 // ---- called by the scheduler
 // ------------------------------------------------------------------------
 
-void begin_launch(int blocks, int threads, int workers);
+void begin_launch(int blocks, int threads, int consumers);
 void begin_block(int block, const void* shared, size_t size);
 void end_block(int block);
 void barrier(int block);

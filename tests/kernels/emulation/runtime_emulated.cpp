@@ -91,11 +91,11 @@ void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& arg
   ++device().schedule.seed;
   emulation::launch_kernel(method, types, blocks, args, schedule);
   // A counter that is left over need not make the next step wrong, but may make it slow.
-  bool left = *args.next_ticket != 0;
+  bool left = *args.next_task != 0;
   for (int t = 0; t < args.n_tensors; ++t) {
     const Decision& decision = args.decisions[t];
     for (const uint32_t counter : {decision.arrived, decision.failed, decision.pending,
-                                   decision.finished, decision.decided}) {
+                                   decision.fixed_up, decision.decided}) {
       left |= counter != 0;
     }
   }

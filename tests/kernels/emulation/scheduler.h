@@ -24,7 +24,7 @@ class Scheduler {
         habits_(random_) {}
 
   void run() {
-    races::begin_launch(launch_.blocks, launch_.threads, launch_.workers);
+    races::begin_launch(launch_.blocks, launch_.threads, launch_.consumers);
     places_.resize(std::clamp(schedule_.resident, 1, launch_.blocks));
     for (Block& place : places_) start_block(place);
     draw_next_access_switch();
@@ -43,7 +43,7 @@ class Scheduler {
 
   void barrier(Site site) {
     Block& block = *current_->block;
-    if (is_worker() && block.workers.waiting > 0) fail_elsewhere(site, block.workers);
+    if (is_worker() && block.consumers.waiting > 0) fail_elsewhere(site, block.consumers);
     block.workers_at_all += is_worker();
     if (arrive(block.all, site, launch_.threads)) {
       block.workers_at_all = 0;
@@ -54,12 +54,13 @@ class Scheduler {
 
   void barrier_of_first(int count, Site site) {
     Block& block = *current_->block;
-    if (count != launch_.workers || !is_worker()) {
+    if (count != launch_.consumers || !is_worker()) {
       fail("waits at " + text(site) + " for the first " + std::to_string(count) +
-           " threads, and the block's workers are the first " + std::to_string(launch_.workers));
+           " threads, and the block's consumers are the first " +
+           std::to_string(launch_.consumers));
     }
     if (block.workers_at_all > 0) fail_elsewhere(site, block.all);
-    if (arrive(block.workers, site, count)) races::barrier_of_workers(block.index);
+    if (arrive(block.consumers, site, count)) races::barrier_of_workers(block.index);
     switch_away();
   }
 
@@ -114,7 +115,7 @@ class Scheduler {
     Block& block = *me.block;
     Warp& warp = block.warps[me.thread / kWarpSize];
     if (!canary_lives(me.context.stack)) fail("the fiber's stack overflowed");
-    for (const Barrier* barrier : {&block.all, &block.workers}) {
+    for (const Barrier* barrier : {&block.all, &block.consumers}) {
       if (barrier->waiting == 0) continue;
       fail("returns while others of its block wait at " + text(barrier->site));
     }
@@ -144,7 +145,7 @@ class Scheduler {
   Context& host() { return host_; }
 
  private:
-  bool is_worker() const { return current_->thread < launch_.workers; }
+  bool is_worker() const { return current_->thread < launch_.consumers; }
 
   [[noreturn]] void fail_elsewhere(Site site, const Barrier& barrier) {
     fail("waits at " + text(site) + ", others of its block at " + text(barrier.site));
@@ -193,7 +194,7 @@ class Scheduler {
     const size_t place = static_cast<size_t>(&block - places_.data());
     block.index = started_++;
     ++left_;
-    block.all = block.workers = Barrier();
+    block.all = block.consumers = Barrier();
     block.workers_at_all = block.done = 0;
     block.last_thread = -1;
     block.warps.assign((launch_.threads + kWarpSize - 1) / kWarpSize, Warp{});

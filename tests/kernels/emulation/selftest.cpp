@@ -1,6 +1,6 @@
 // Does the emulation itself see what it should? Small kernels, right ones and wrong ones.
 //
-// The right one has the shape of the step: tickets, partial sums, a decision by the block that
+// The right one has the shape of the step: tasks, partial sums, a decision by the block that
 // arrives last, a second phase that waits for it. Each wrong one must end in a Fault that names its
 // fault.
 #include <cmath>
@@ -36,15 +36,15 @@ enum class Wrong {
   kNothing,
   kRelaxedArrival,   // the last block does not acquire what the others stored
   kNoBarrierBefore,  // thread 0 arrives before the others have stored
-  kWaitsForHigher,   // a ticket waits for one that nobody may ever draw
+  kWaitsForHigher,   // a task waits for one that nobody may ever draw
 };
 
 struct Data {
   float* values;
   float* partial;
   float* total;
-  uint32_t *ticket, *arrived, *decided;
-  int items, size;
+  uint32_t *task, *arrived, *decided;
+  int tiles, size;
 };
 
 ADAMP_DEVICE float block_sum(float x) {
@@ -60,29 +60,29 @@ ADAMP_DEVICE float block_sum(float x) {
 
 // values /= sum of all values.
 ADAMP_DEVICE void normalise(const Data& d, Wrong wrong) {
-  uint32_t& ticket = *reinterpret_cast<uint32_t*>(adamp::shared_memory());
+  uint32_t& task = *reinterpret_cast<uint32_t*>(adamp::shared_memory());
   for (;;) {
-    if (adamp::thread_index() == 0) ticket = adamp::fetch_add_relaxed(d.ticket, 1);
+    if (adamp::thread_index() == 0) task = adamp::fetch_add_relaxed(d.task, 1);
     adamp::sync_block();
-    const int drawn = static_cast<int>(ticket);
+    const int drawn = static_cast<int>(task);
     adamp::sync_block();
-    if (drawn >= 2 * d.items) return;
-    const bool first = wrong == Wrong::kWaitsForHigher ? drawn % 2 == 1 : drawn < d.items;
-    const int item = wrong == Wrong::kWaitsForHigher ? drawn / 2 : drawn % d.items;
-    float* mine = d.values + item * d.size;
+    if (drawn >= 2 * d.tiles) return;
+    const bool first = wrong == Wrong::kWaitsForHigher ? drawn % 2 == 1 : drawn < d.tiles;
+    const int tile = wrong == Wrong::kWaitsForHigher ? drawn / 2 : drawn % d.tiles;
+    float* mine = d.values + tile * d.size;
     if (first) {
       float sum = 0;
       for (int i = adamp::thread_index(); i < d.size; i += kThreads) sum += mine[i];
       sum = block_sum(sum);
       const int writer = wrong == Wrong::kNoBarrierBefore ? 33 : 0;
-      if (adamp::thread_index() == writer) adamp::store_cross_block(&d.partial[item], sum);
+      if (adamp::thread_index() == writer) adamp::store_cross_block(&d.partial[tile], sum);
       if (adamp::thread_index() != 0) continue;
       const uint32_t before = wrong == Wrong::kRelaxedArrival
                                   ? adamp::fetch_add_relaxed(d.arrived, 1)
                                   : adamp::fetch_add_acq_rel(d.arrived, 1);
-      if (static_cast<int>(before) + 1 != d.items) continue;
+      if (static_cast<int>(before) + 1 != d.tiles) continue;
       float total = 0;
-      for (int i = 0; i < d.items; ++i) total += adamp::load_cross_block(&d.partial[i]);
+      for (int i = 0; i < d.tiles; ++i) total += adamp::load_cross_block(&d.partial[i]);
       adamp::store_cross_block(d.total, total);
       adamp::store_release(d.decided, 1);
     } else {
@@ -101,12 +101,12 @@ struct Outcome {
   std::vector<float> values;
 };
 
-Outcome run_normalise(uint64_t seed, int blocks, int resident, Wrong wrong, int items, int size) {
-  Global<float> values(items * size), partial(items), total(1);
+Outcome run_normalise(uint64_t seed, int blocks, int resident, Wrong wrong, int tiles, int size) {
+  Global<float> values(tiles * size), partial(tiles), total(1);
   Global<uint32_t> counters(3);
-  for (int i = 0; i < items * size; ++i) values.values[i] = 1.0f + static_cast<float>(i % 7);
+  for (int i = 0; i < tiles * size; ++i) values.values[i] = 1.0f + static_cast<float>(i % 7);
   const Data data = {values.get(),       partial.get(),      total.get(), counters.get(),
-                     counters.get() + 1, counters.get() + 2, items,       size};
+                     counters.get() + 1, counters.get() + 2, tiles,       size};
   try {
     emulation::run_launch({blocks, kThreads, kThreads, 64, [&] { normalise(data, wrong); }},
                           {seed, resident});
@@ -116,10 +116,10 @@ Outcome run_normalise(uint64_t seed, int blocks, int resident, Wrong wrong, int 
   return {"", values.values};
 }
 
-std::string fault_of(const std::function<void()>& body, int blocks = 1, int workers = kThreads) {
+std::string fault_of(const std::function<void()>& body, int blocks = 1, int consumers = kThreads) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     try {
-      emulation::run_launch({blocks, kThreads, workers, 256, body}, {seed, blocks, 100'000});
+      emulation::run_launch({blocks, kThreads, consumers, 256, body}, {seed, blocks, 100'000});
     } catch (const Fault& fault) {
       return fault.what();
     }
@@ -152,7 +152,7 @@ void check_protocol() {
   }
   expect(fault.empty() && different == 0, "300 schedules, equal bits", fault);
   // With one block resident it draws its own predecessor next, which it never comes to.
-  expect_fault("a wait for a higher ticket",
+  expect_fault("a wait for a higher task",
                run_normalise(1, 2, 1, Wrong::kWaitsForHigher, kItems, kItemSize).fault, "deadlock");
 }
 
@@ -176,7 +176,7 @@ void check_faults() {
                  sync_block();
                }),
                "shuffle");
-  expect_fault("a misaligned wide load", fault_of([] { load_wide(shared_memory() + 4); }),
+  expect_fault("a misaligned wide load", fault_of([] { load_vector(shared_memory() + 4); }),
                "misaligned");
   expect_fault("a wait for ever", fault_of([] {
                  for (;;) pause_waiting();
@@ -194,7 +194,7 @@ void check_races() {
       fault = run_normalise(seed, 4, 3, wrong, kItems, kItemSize).fault;
       seen += fault.find("race") != std::string::npos;
     }
-    // Not where one block happened to draw all tickets.
+    // Not where one block happened to draw all tasks.
     expect(seen >= 15, what, std::to_string(seen) + " of 20 schedules; " + fault);
   }
   expect_fault("no barrier between shared accesses", fault_of([] {
@@ -218,20 +218,20 @@ void check_races() {
                "outside");
 }
 
-// The second warp writes numbers one turn ahead; the first, the workers, read them.
+// The second warp writes numbers one turn ahead; the first, the consumers, read them.
 void take_turns(bool ahead) {
   using namespace adamp;
   volatile int* shared = reinterpret_cast<int*>(shared_memory());
-  const bool fetches = thread_index() >= 32;
+  const bool produces = thread_index() >= 32;
   if (thread_index() == 32) shared[0] = 0;
   for (int turn = 0; turn < 5; ++turn) {
     sync_block();
     if (thread_index() == 32) shared[(turn + ahead) % 2] = turn + ahead;
-    if (fetches) continue;
+    if (produces) continue;
     const int seen = shared[turn % 2];
-    sync_workers();
+    sync_consumers();
     shared[2 + thread_index()] = seen + thread_index();
-    sync_workers();
+    sync_consumers();
     if (shared[2 + (thread_index() ^ 1)] != turn + (thread_index() ^ 1)) {
       emulation::fail("reads another turn's number");
     }
@@ -245,18 +245,18 @@ void check_workers() {
   if (races::kEnabled) {
     expect_fault("a warp that does not", fault_of([] { take_turns(false); }, 1, 32), "race");
   }
-  expect_fault("the workers' barrier without one of them",
+  expect_fault("the consumers' barrier without one of them",
                fault_of(
                    [] {
-                     if (thread_index() < 16) sync_workers();
+                     if (thread_index() < 16) sync_consumers();
                      sync_block();
                    },
                    1, 32),
                "others of its block at");
-  expect_fault("another at the workers' barrier", fault_of([] { sync_workers(); }, 1, 32),
-               "the block's workers are the first 32");
-  expect_fault("a barrier of others than the workers", fault_of([] { sync_workers(); }),
-               "the block's workers are the first 64");
+  expect_fault("another at the consumers' barrier", fault_of([] { sync_consumers(); }, 1, 32),
+               "the block's consumers are the first 32");
+  expect_fault("a barrier of others than the consumers", fault_of([] { sync_consumers(); }),
+               "the block's consumers are the first 64");
 }
 
 void check_conversions() {

@@ -15,17 +15,17 @@ namespace {
 
 using namespace adamp;
 
-// Where the rows' records lie in the scratch memory; the items' sums lie behind them.
+// Where the rows' records lie in the scratch memory; the tiles' sums lie behind them.
 constexpr int64_t kRecords = int64_t{1} << 33;
 
 struct Tables {
   DeviceTensor tensor = {};
-  Item items[2] = {};
-  Ticket tickets[3] = {{0, 1, 0, TicketKind::kAccumulate},
-                       {1, 1, 0, TicketKind::kAccumulate},
-                       {0, 2, 0, TicketKind::kFinish}};
+  Tile tiles[2] = {};
+  Task tasks[3] = {{0, 1, 0, TaskKind::kAccumulate},
+                   {1, 1, 0, TaskKind::kAccumulate},
+                   {0, 2, 0, TaskKind::kFixUp}};
   Decision decision = {};
-  uint32_t next_ticket = 0;
+  uint32_t next_task = 0;
   int32_t view = 0;
 };
 
@@ -36,9 +36,9 @@ struct Watch {
   ~Watch() { races::remove_memory(base); }
 };
 
-// Two steps of a tensor of `rows` x `cols` whose items are the two given ones. `along`: every
+// Two steps of a tensor of `rows` x `cols` whose tiles are the two given ones. `along`: every
 // gradient has the sign of its weight, so that nothing is projected. `thin`: as thin rows.
-std::string check(int64_t rows, int64_t cols, const Item& first, const Item& last,
+std::string check(int64_t rows, int64_t cols, const Tile& first, const Tile& last,
                   Projection projection, bool along = false, bool thin = false) {
   const int64_t numel = rows * cols, bytes = numel * 4;
   const int64_t slots =
@@ -49,15 +49,15 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
   const Watch watch(tables.get(), sizeof(Tables));
   tables->tensor.info = {p.floats(), m.floats(), v.floats(),      &tables->view,
                          rows,       cols,       DType::kFloat32, projection};
-  tables->tensor.item_count = 2;
-  tables->tensor.finish_tickets = 1;
+  tables->tensor.tile_count = 2;
+  tables->tensor.fix_up_tasks = 1;
   tables->tensor.rows_are_split = first.col_end < cols;
   tables->tensor.rows_are_thin = thin;
-  tables->tensor.wide = 1;
+  tables->tensor.vectorized = 1;
   tables->tensor.slots = slots;
   tables->tensor.records = kRecords;
-  tables->items[0] = first;
-  tables->items[1] = last;
+  tables->tiles[0] = first;
+  tables->tiles[1] = last;
 
   Hyper h = {};
   h.lr = 0.01;
@@ -69,18 +69,18 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
   const int32_t hyper_index = 0;
   KernelArgs args = {};
   args.tensors = &tables->tensor;
-  args.items = tables->items;
-  args.tickets = tables->tickets;
+  args.tiles = tables->tiles;
+  args.tasks = tables->tasks;
   args.decisions = &tables->decision;
   args.scratch = scratch.bytes();
-  args.next_ticket = &tables->next_ticket;
-  args.n_tickets = 3;
+  args.next_task = &tables->next_task;
+  args.n_tasks = 3;
   args.n_tensors = args.n_hypers = 1;
   std::memcpy(args.inline_values, &grad, sizeof grad);
   std::memcpy(args.inline_values + sizeof grad, &h, sizeof h);
   std::memcpy(args.inline_values + sizeof grad + sizeof h, &hyper_index, sizeof hyper_index);
 
-  // The oracle sees the elements of the two items as one small tensor.
+  // The oracle sees the elements of the two tiles as one small tensor.
   const int64_t count = (first.row_end - first.row_begin) * (first.col_end - first.col_begin);
   const int64_t offset = last.row_begin * cols + last.col_begin;
   const auto at = [&](int64_t i) { return i < count ? i : offset + i - count; };
@@ -100,7 +100,7 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
     }
     const View outcome = oracle_step(want, few_rows, 2 * count / few_rows, Method::kAdamP,
                                      DType::kFloat32, projection, h);
-    const uint64_t wide_before = wide_accesses, asked_before = bytes_asked_for;
+    const uint64_t wide_before = vector_accesses, asked_before = bytes_asked_for;
     const uint64_t excess_before = bytes_in_excess;
     launch_kernel(Method::kAdamP, TypeSet::kFloat32, 2, args, {7, 2});
     for (int64_t i = 0; i < 2 * count; ++i) {
@@ -110,19 +110,19 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
       }
     }
     const uint64_t asked = bytes_asked_for - asked_before, excess = bytes_in_excess - excess_before;
-    // Of four arrays, float32, the first half of each of two items.
+    // Of four arrays, float32, the first half of each of two tiles.
     const uint64_t to_ask = 4 * 4 * 2 * static_cast<uint64_t>(count) / 2;
     if (asked < to_ask || asked > to_ask + excess) {
-      return "not half of p, g, m and v is asked for ahead, and nothing else";
+      return "not half of p, g, m and v is prefetched, and nothing else";
     }
     if (count % 4 != 0) continue;
-    // p, g, m and v are read, p, m and v written, and once only where the outcome was foreseen.
+    // p, g, m and v are read, p, m and v written, and once only where the outcome was predicted.
     const uint64_t least = 7 * static_cast<uint64_t>(2 * count / 4);
-    const uint64_t made = wide_accesses - wide_before;
+    const uint64_t made = vector_accesses - wide_before;
     if (made < least) return "accesses are narrow";
-    const bool foreseen =
+    const bool predicted =
         outcome == View::kNone || (step == 1 && outcome == View::kChannel && !thin);
-    if (made > least && foreseen) return "memory is visited again";
+    if (made > least && predicted) return "memory is passed over again";
   }
   return "";
 }
@@ -131,7 +131,7 @@ std::string check(int64_t rows, int64_t cols, const Item& first, const Item& las
 
 std::string check_wide_index() {
   constexpr int64_t kRows = 3 * (int64_t{1} << 21), kCols = 1 << 10, kPiece = 4096;
-  const Item first_rows = {0, 4, 0, kCols, 0, 0}, last_rows = {kRows - 4, kRows, 0, kCols, 0, 1};
+  const Tile first_rows = {0, 4, 0, kCols, 0, 0}, last_rows = {kRows - 4, kRows, 0, kCols, 0, 1};
   std::string wrong = check(kRows, kCols, first_rows, last_rows, Projection::kAuto);
   if (!wrong.empty()) return "whole rows: " + wrong;
   constexpr int64_t kMany = kRows * kCols;
@@ -142,8 +142,8 @@ std::string check_wide_index() {
                   Projection::kAuto, along, true);
     if (!wrong.empty()) return "thin rows: " + wrong;
   }
-  const Item first_piece = {0, 1, 0, kPiece, 0, 0};
-  const Item last_piece = {0, 1, kMany - kPiece, kMany, 0, 1};
+  const Tile first_piece = {0, 1, 0, kPiece, 0, 0};
+  const Tile last_piece = {0, 1, kMany - kPiece, kMany, 0, 1};
   wrong = check(1, kMany, first_piece, last_piece, Projection::kLayer);
   if (wrong.empty()) wrong = check(1, kMany, first_piece, last_piece, Projection::kAuto, true);
   return wrong.empty() ? "" : "pieces of a row: " + wrong;

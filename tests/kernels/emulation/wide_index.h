@@ -5,11 +5,11 @@
 
 namespace emulation {
 
-// Runs a plan whose only items are the first and the last of a tensor of 3 * 2^31 elements. What is
+// Runs a plan whose only tiles are the first and the last of a tensor of 3 * 2^31 elements. What is
 // wrong, or "".
 std::string check_wide_index();
 
-// Looks at the items and the scratch memory that tensors of such sizes are given. What is wrong, or
+// Looks at the tiles and the scratch memory that tensors of such sizes are given. What is wrong, or
 // "".
 std::string check_wide_tables();
 

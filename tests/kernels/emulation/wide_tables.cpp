@@ -13,19 +13,19 @@ using namespace adamp;
 
 constexpr int64_t kWide = 3 * (int64_t{1} << 31);
 
-std::string check_items(int64_t rows, int64_t cols, int64_t most) {
+std::string check_tiles(int64_t rows, int64_t cols, int64_t most) {
   TensorInfo info = {};
   info.rows = rows;
   info.cols = cols;
-  std::vector<Item> items;
-  append_items(items, info, 0, most, most);
-  int64_t row = 0, col = 0;  // where the next item has to begin
-  for (const Item& item : items) {
-    if (item.row_begin != row || item.col_begin != col) return "items leave a gap";
-    col = item.col_end == cols ? 0 : item.col_end;
-    row = col == 0 ? item.row_end : row;
+  std::vector<Tile> tiles;
+  append_tiles(tiles, info, 0, most, most);
+  int64_t row = 0, col = 0;  // where the next tile has to begin
+  for (const Tile& tile : tiles) {
+    if (tile.row_begin != row || tile.col_begin != col) return "tiles leave a gap";
+    col = tile.col_end == cols ? 0 : tile.col_end;
+    row = col == 0 ? tile.row_end : row;
   }
-  return row == rows && items.size() == static_cast<size_t>(kWide / most) ? "" : "items are lost";
+  return row == rows && tiles.size() == static_cast<size_t>(kWide / most) ? "" : "tiles are lost";
 }
 
 // The scratch memory of two tensors, more than 2^31 bytes of it.
@@ -51,7 +51,7 @@ std::string check_scratch() {
     scratch_bytes = args.scratch == last ? last_bytes : 0;
     for (int t = 0; t < 2; ++t) {
       const DeviceTensor& tensor = args.tensors[t];
-      const int64_t sums = tensor.item_count * static_cast<int64_t>(sizeof(Slot<double>));
+      const int64_t sums = tensor.tile_count * static_cast<int64_t>(sizeof(Slot<double>));
       const int64_t records = (1 + (tensor.rows_are_thin ? 0 : tensor.info.rows)) *
                               static_cast<int64_t>(sizeof(RowRecord<double>));
       ranges.emplace_back(tensor.slots, tensor.slots + sums);
@@ -78,7 +78,7 @@ std::string check_scratch() {
 
 std::string check_wide_tables() {
   for (const auto& shape : {std::pair(kWide, int64_t{1}), std::pair(int64_t{1}, kWide)}) {
-    const std::string wrong = check_items(shape.first, shape.second, kWide / 3);
+    const std::string wrong = check_tiles(shape.first, shape.second, kWide / 3);
     if (!wrong.empty()) return wrong;
   }
   return check_scratch();

@@ -57,7 +57,7 @@ World::World(const Case& c) : case_(c), device_lr_("lr", DType::kFloat32, 1, 0) 
     }
     Random random(tensors_.size());
     for (int64_t i = 0; i < count; ++i) {
-      // Some rows are so small that their update cannot be undone, and some are zero.
+      // Some rows are so small that their update cannot be rolled back, and some are zero.
       const int64_t row = i / spec.cols;
       const double scale = row % 11 == 7 ? 0 : row % 64 == 3 ? 1e-3 : 1;
       t.p.set(i, scale * normal(random));
@@ -140,7 +140,7 @@ void World::step(adamp::Executor& executor, int number) {
                 nullptr});
 }
 
-uint64_t World::least_wide(int number) const {
+uint64_t World::least_vectors(int number) const {
   uint64_t least = 0;
   for (const Tensor& t : tensors_) {
     const TensorSpec& s = t.spec;
@@ -183,9 +183,9 @@ std::string World::run_first() {
       want.push_back(read(tensors_[t], number));
       before.push_back(view_of(tensors_[t].view));
     }
-    const uint64_t wide_before = wide_accesses;
+    const uint64_t wide_before = vector_accesses;
     step(*executor, number);
-    if (wide_accesses - wide_before < least_wide(number)) return "accesses are narrow";
+    if (vector_accesses - wide_before < least_vectors(number)) return "accesses are narrow";
     for (size_t t = 0; t < tensors_.size(); ++t) {
       const Tensor& tensor = tensors_[t];
       const std::string name =

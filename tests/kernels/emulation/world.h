@@ -51,8 +51,8 @@ class World {
   static Values read(const Tensor& tensor, int step);
   static std::vector<unsigned char> save(const Tensor& tensor);
   std::unique_ptr<adamp::Executor> make_executor(int blocks) const;
-  // Wide accesses that a step makes at least, of tensors whose arrays lie alike.
-  uint64_t least_wide(int number) const;
+  // Vector16 accesses that a step makes at least, of tensors whose arrays lie alike.
+  uint64_t least_vectors(int number) const;
   void restart();
 
   const Case& case_;

@@ -39,7 +39,7 @@ void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
                   "what the kernels were compiled for");
     const auto kernel = translated::kEntries<decltype(m)>[static_cast<int>(kTypes)];
     const auto body = [&args, kernel] { kernel(reinterpret_cast<const unsigned char*>(&args)); };
-    run_launch({blocks, adamp::block_size(kTypes), adamp::workers(kTypes),
+    run_launch({blocks, adamp::block_size(kTypes), adamp::consumers(kTypes),
                 adamp::shared_bytes<kTypes>(), body},
                schedule);
   });

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import FETCH, HOST, LOOPS, SPAN, SUMS, TENSOR, THIN, TILE
+from kernels.emulation.sources import HOST, LOOPS, PRODUCER, SPAN, SUMS, TENSOR, THIN, TILE
 
 MUTATIONS = (
     Mutation(
@@ -13,7 +13,7 @@ MUTATIONS = (
         "if (thread_index() < singles - 1) {",
     ),
     Mutation(
-        "one wide access too many",
+        "one vectorized access too many",
         SPAN,
         "const int packs = (count - head) / kWidth;",
         "const int packs = (count - head + kWidth - 1) / kWidth;",
@@ -27,22 +27,23 @@ MUTATIONS = (
     Mutation(
         "gradient's alignment ignored",
         SPAN,
-        "span.wide = tensor.wide != 0 && (p - reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;",
-        "span.wide = tensor.wide != 0;",
+        "span.vectorized = tensor.vectorized != 0 && (p -"
+        " reinterpret_cast<uintptr_t>(span.g)) % 16 == 0;",
+        "span.vectorized = tensor.vectorized != 0;",
     ),
-    Mutation("all accesses narrow", SPAN, "if (!wide) {", "if (true) {"),
+    Mutation("all accesses narrow", SPAN, "if (!vectorized) {", "if (true) {"),
     Mutation(
         "32-bit element index",
         SPAN,
-        "const int64_t offset = item.row_begin * tensor.info.cols + item.col_begin;",
-        "const int32_t offset = static_cast<int32_t>(item.row_begin * tensor.info.cols +"
-        " item.col_begin);",
+        "const int64_t offset = tile.row_begin * tensor.info.cols + tile.col_begin;",
+        "const int32_t offset = static_cast<int32_t>(tile.row_begin * tensor.info.cols +"
+        " tile.col_begin);",
     ),
     Mutation(
         "32-bit row index",
         TENSOR,
-        "const RowRecord<S>& record = row_records()[item.row_begin + row];",
-        "const RowRecord<S>& record = row_records()[static_cast<int32_t>(item.row_begin + row)];",
+        "const RowRecord<S>& record = row_records()[tile.row_begin + row];",
+        "const RowRecord<S>& record = row_records()[static_cast<int32_t>(tile.row_begin + row)];",
     ),
     Mutation(
         "32-bit offset of records",
@@ -53,30 +54,30 @@ MUTATIONS = (
     Mutation(
         "swapped row index",
         TENSOR,
-        "const RowRecord<S>& record = row_records()[item.row_begin + row];",
+        "const RowRecord<S>& record = row_records()[tile.row_begin + row];",
         "const RowRecord<S>& record = row_records()[row];",
     ),
     Mutation(
-        "asks for the next item's end",
-        FETCH,
-        "const int bytes = static_cast<int>((item.row_end - item.row_begin) *",
-        "const int bytes = static_cast<int>((item.row_end + 1 - item.row_begin) *",
+        "asks for the next tile's end",
+        PRODUCER,
+        "const int bytes = static_cast<int>((tile.row_end - tile.row_begin) *",
+        "const int bytes = static_cast<int>((tile.row_end + 1 - tile.row_begin) *",
     ),
     Mutation(
         "32-bit offset of what is asked for",
-        FETCH,
-        "const int64_t offset = (item.row_begin * info.cols + item.col_begin) * size;",
-        "const int32_t offset = static_cast<int32_t>((item.row_begin * info.cols +"
-        " item.col_begin) * size);",
+        PRODUCER,
+        "const int64_t offset = (tile.row_begin * info.cols + tile.col_begin) * size;",
+        "const int32_t offset = static_cast<int32_t>((tile.row_begin * info.cols +"
+        " tile.col_begin) * size);",
     ),
     Mutation(
-        "row not advanced in a wide access",
+        "row not advanced in a vectorized access",
         LOOPS,
         "++row; row_end += cols; active",
         "row_end += cols; active",
     ),
     Mutation(
-        "row not advanced in a wide access of a second visit",
+        "row not advanced in a vectorized access of a fix-up pass",
         LOOPS,
         "++row; row_end += cols; } const SharedUpdate",
         "row_end += cols; } const SharedUpdate",
@@ -90,15 +91,15 @@ MUTATIONS = (
     Mutation(
         "halves of a pack swapped in one way only",
         TILE,
-        "const Wide wide = load_wide_shared(&values[at(span, i)]);",
-        "const Wide wide = load_wide_shared(&values[i + (-span.head & (kWidth - 1))]);",
+        "const Vector16 wide = load_shared_vector(&values[at(span, i)]);",
+        "const Vector16 wide = load_shared_vector(&values[i + (-span.head & (kWidth - 1))]);",
         all_types=True,
     ),
     Mutation(
         "tensor's sums left in the first row's place",
         TENSOR,
-        "note_outcome(outcome); RowRecord<S>& whole = records()[0];",
-        "note_outcome(outcome); RowRecord<S>& whole = records()[1];",
+        "store_outcome(outcome); RowRecord<S>& whole = records()[0];",
+        "store_outcome(outcome); RowRecord<S>& whole = records()[1];",
     ),
     Mutation(
         "no room for the tensor's sums",

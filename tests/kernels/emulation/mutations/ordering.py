@@ -3,63 +3,63 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import FETCH, KERNEL, TENSOR, THIN
+from kernels.emulation.sources import KERNEL, PRODUCER, TENSOR, THIN
 
 MUTATIONS = (
     Mutation(
         "no barrier between sweep and sums",
         TENSOR,
-        "sync_workers(); if (thin()) {",
+        "sync_consumers(); if (thin()) {",
         "if (thin()) {",
     ),
     Mutation(
         "no barrier between judgement and update",
         TENSOR,
-        "judge_rows(item, rows_of(item), early); } sync_workers();",
-        "judge_rows(item, rows_of(item), early); }",
+        "test_rows(tile, rows_of(tile), speculation); } sync_consumers();",
+        "test_rows(tile, rows_of(tile), speculation); }",
     ),
     Mutation(
         "no barrier between thin rows' sums and their total",
         TENSOR,
-        "test, memory); sync_workers();",
+        "test, memory); sync_consumers();",
         "test, memory);",
     ),
     Mutation(
         "no barrier between thin rows' update and their stores",
         THIN,
-        "sync_workers(); Loops::store_kept(span, memory);",
+        "sync_consumers(); Loops::store_kept(span, memory);",
         "Loops::store_kept(span, memory);",
     ),
     Mutation(
         "no barrier between thin rows that are read again and their sums",
         TENSOR,
-        "sync_workers(); if (memory.early == Early::kAllRows) { Thin::undo",
-        "if (memory.early == Early::kAllRows) { Thin::undo",
+        "sync_consumers(); if (memory.speculation == Speculation::kAllRows) { Thin::roll_back",
+        "if (memory.speculation == Speculation::kAllRows) { Thin::roll_back",
     ),
     Mutation(
-        "no barrier between two items of thin rows",
+        "no barrier between two tiles of thin rows",
         TENSOR,
-        "apply_thin(item); sync_workers();",
-        "apply_thin(item);",
+        "apply_thin(tile); sync_consumers();",
+        "apply_thin(tile);",
     ),
     Mutation(
         "no barrier before arrival",
         KERNEL,
-        "ADAMP_DEVICE void arrive() { sync_workers();",
+        "ADAMP_DEVICE void arrive() { sync_consumers();",
         "ADAMP_DEVICE void arrive() {",
     ),
     Mutation(
         "no barrier between rounds of joined rows",
         TENSOR,
-        "} } sync_workers(); } return",
+        "} } sync_consumers(); } return",
         "} } } return",
         all_types=True,
     ),
     Mutation(
         "no barrier between fetch and work",
         KERNEL,
-        "} sync_block(); if (next.number < args.n_tickets) continue;",
-        "} if (next.number < args.n_tickets) continue;",
+        "} sync_block(); if (next.number < args.n_tasks) continue;",
+        "} if (next.number < args.n_tasks) continue;",
     ),
     Mutation(
         "no barrier between the tables' addresses and the first fetch",
@@ -68,17 +68,17 @@ MUTATIONS = (
         "state.launch = launch_of(args);",
     ),
     Mutation(
-        "all threads' barrier in the workers' work",
+        "all threads' barrier in the consumers' work",
         KERNEL,
-        "ADAMP_DEVICE void arrive() { sync_workers();",
+        "ADAMP_DEVICE void arrive() { sync_consumers();",
         "ADAMP_DEVICE void arrive() { sync_block();",
     ),
     Mutation(
         "barrier in one warp only",
         TENSOR,
-        "if (thread_index() < kWarpSize) judge_rows(item, rows_of(item), early);",
-        "if (thread_index() < kWarpSize) { judge_rows(item, rows_of(item), early);"
-        " sync_workers(); }",
+        "if (thread_index() < kWarpSize) test_rows(tile, rows_of(tile), speculation);",
+        "if (thread_index() < kWarpSize) { test_rows(tile, rows_of(tile), speculation);"
+        " sync_consumers(); }",
     ),
     Mutation(
         "relaxed arrival",
@@ -93,15 +93,15 @@ MUTATIONS = (
         "store_cross_block(&decision().decided, uint32_t{decided});",
     ),
     Mutation(
-        "relaxed end of finishing",
-        FETCH,
-        "fetch_add_acq_rel(&decision.finished, 1)",
-        "fetch_add_relaxed(&decision.finished, 1)",
+        "relaxed end of the fix-up pass",
+        PRODUCER,
+        "fetch_add_acq_rel(&decision.fixed_up, 1)",
+        "fetch_add_relaxed(&decision.fixed_up, 1)",
     ),
     Mutation(
-        "relaxed look at a settled tensor",
-        FETCH,
-        "load_acquire(&decision.decided) == kSettled",
-        "load_relaxed(&decision.decided) == kSettled",
+        "relaxed look at a resolved tensor",
+        PRODUCER,
+        "load_acquire(&decision.decided) == kResolved",
+        "load_relaxed(&decision.decided) == kResolved",
     ),
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import FETCH, KERNEL, TENSOR
+from kernels.emulation.sources import KERNEL, PRODUCER, TENSOR
 
 MUTATIONS = (
     Mutation(
-        "decides one item early",
+        "decides one tile too soon",
         KERNEL,
-        "+ 1 == given.tensor.item_count;",
-        "+ 2 == given.tensor.item_count;",
+        "+ 1 == given.tensor.tile_count;",
+        "+ 2 == given.tensor.tile_count;",
     ),
     Mutation(
         "finishes before the decision",
@@ -32,54 +32,54 @@ MUTATIONS = (
     ),
     Mutation("failed rows not reset", KERNEL, "store_cross_block(&decision().failed, 0u);", ""),
     Mutation("pending rows not reset", KERNEL, "store_cross_block(&decision().pending, 0u);", ""),
-    Mutation("finish tickets not reset", FETCH, "store_cross_block(&decision.finished, 0u);", ""),
+    Mutation("fix-up tasks not reset", PRODUCER, "store_cross_block(&decision.fixed_up, 0u);", ""),
     Mutation(
         "decision not reset",
-        FETCH,
+        PRODUCER,
         "store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));",
         "",
     ),
     Mutation(
-        "settled ticket not counted",
-        FETCH,
-        "if (first_lane) count_finished(decision, *tensor);",
+        "resolved task not counted",
+        PRODUCER,
+        "if (first_lane) count_fix_up(decision, *tensor);",
         "",
     ),
     Mutation(
-        "settled ticket counted by all lanes",
-        FETCH,
-        "if (first_lane) count_finished(",
-        "count_finished(",
+        "resolved task counted by all lanes",
+        PRODUCER,
+        "if (first_lane) count_fix_up(",
+        "count_fix_up(",
     ),
     Mutation(
-        "settled ticket handed to the workers, too",
-        FETCH,
+        "resolved task handed to the consumers, too",
+        PRODUCER,
         "return false; } if (accumulates)",
         "} if (accumulates)",
     ),
-    Mutation("ticket to finish ended as if settled", FETCH, "== kSettled)", "!= kUndecided)"),
-    Mutation("undecided ticket ended as if settled", FETCH, "== kSettled)", "!= kToFinish)"),
+    Mutation("task to fix up ended as if resolved", PRODUCER, "== kResolved)", "!= kUndecided)"),
+    Mutation("undecided task ended as if resolved", PRODUCER, "== kResolved)", "!= kNeedsFixUp)"),
     Mutation(
-        "ticket without a gradient handed to the workers",
-        FETCH,
+        "task without a gradient handed to the consumers",
+        PRODUCER,
         "if (grad == nullptr) return false;",
         "if (grad == nullptr) return true;",
     ),
     Mutation(
-        "tickets reset by the first that runs out",
+        "tasks reset by the first that runs out",
         KERNEL,
-        "next.number == args.n_tickets + block_count() - 1",
-        "next.number == args.n_tickets",
+        "next.number == args.n_tasks + block_count() - 1",
+        "next.number == args.n_tasks",
     ),
     Mutation(
-        "fetches over the ticket at work",
+        "fetches over the task at work",
         KERNEL,
-        "Fetched& next = state.fetched[turn % 2];",
-        "Fetched& next = state.fetched[1 - turn % 2];",
+        "Prefetched& next = state.prefetched[turn % 2];",
+        "Prefetched& next = state.prefetched[1 - turn % 2];",
     ),
     Mutation(
         "last outcome of a tensor that is being decided",
-        FETCH,
+        PRODUCER,
         "if (accumulates && info.view != nullptr) last =",
         "if (info.view != nullptr) last =",
     ),

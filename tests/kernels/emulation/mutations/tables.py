@@ -1,29 +1,29 @@
-"""What the host makes for a launch: tables, tickets, scratch and values."""
+"""What the host makes for a launch: tables, tasks, scratch and values."""
 
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import HOST, PLAN
+from kernels.emulation.sources import HOST, TILES
 
 MUTATIONS = (
     Mutation(
-        "waits for a higher ticket",
+        "waits for a higher task",
         HOST,
-        "to_finish_.push_back({n_tickets() + lag, t, 0});",
-        "tickets.insert(tickets.end() - tensors[t].item_count, {tensors[t].first_item,"
-        " tensors[t].item_count, t, TicketKind::kFinish}), ++tensors[t].finish_tickets;",
+        "to_fix_up_.push_back({n_tasks() + lag, t, 0});",
+        "tasks.insert(tasks.end() - tensors[t].tile_count, {tensors[t].first_tile,"
+        " tensors[t].tile_count, t, TaskKind::kFixUp}), ++tensors[t].fix_up_tasks;",
     ),
     Mutation(
-        "finish tickets miss the last items",
+        "fix-up tasks miss the last tiles",
         HOST,
-        "if (waiting.next_item == tensor.item_count)",
-        "if (waiting.next_item + 1 >= tensor.item_count)",
+        "if (waiting.next_item == tensor.tile_count)",
+        "if (waiting.next_item + 1 >= tensor.tile_count)",
     ),
     Mutation(
-        "finish tickets counted twice",
+        "fix-up tasks counted twice",
         HOST,
-        "++tensor.finish_tickets;",
-        "tensor.finish_tickets += 2;",
+        "++tensor.fix_up_tasks;",
+        "tensor.fix_up_tasks += 2;",
     ),
     Mutation(
         "scratch of two tensors overlaps",
@@ -34,7 +34,7 @@ MUTATIONS = (
     Mutation(
         "32-bit scratch size", HOST, "int64_t scratch_bytes = 0;", "int32_t scratch_bytes = 0;"
     ),
-    Mutation("32-bit count of columns", PLAN, "for (int64_t col = 0;", "for (int32_t col = 0;"),
+    Mutation("32-bit count of columns", TILES, "for (int64_t col = 0;", "for (int32_t col = 0;"),
     Mutation(
         "second moment's alignment ignored",
         HOST,
@@ -42,5 +42,5 @@ MUTATIONS = (
         "true",
     ),
     Mutation("values of an earlier step", HOST, "args_.step_values = nullptr;", ""),
-    Mutation("empty plan launched", HOST, "if (args_.n_tickets == 0) return;", ""),
+    Mutation("empty plan launched", HOST, "if (args_.n_tasks == 0) return;", ""),
 )

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import EARLY, FETCH, LOOPS, METHODS, PROJECTION, TENSOR, THIN
+from kernels.emulation.sources import (
+    LOOPS,
+    METHODS,
+    PRODUCER,
+    PROJECTION,
+    SPECULATION,
+    TENSOR,
+    THIN,
+)
 
 MUTATIONS = (
     Mutation(
@@ -15,9 +23,9 @@ MUTATIONS = (
     Mutation(
         "length of a piece in a row's test",
         TENSOR,
-        "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
+        "const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows; const S"
         " bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);",
-        "const int64_t pieces = given.tensor.item_count / given.tensor.info.rows; const S"
+        "const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows; const S"
         " bound = cosine_bound(S(given.tensor.info.cols / pieces), memory.scalars);",
     ),
     Mutation("gradient's norm not clamped", PROJECTION, "(norm_g > eps ? norm_g : eps)", "norm_g"),
@@ -42,9 +50,9 @@ MUTATIONS = (
     Mutation("delta taken for wd_ratio", METHODS, "S(decay * h.wd_ratio)", "S(decay * h.delta)"),
     Mutation(
         "options by tensor, not by group",
-        FETCH,
-        "launch.hypers[launch.hyper_indices[ticket.tensor]];",
-        "launch.hypers[ticket.tensor];",
+        PRODUCER,
+        "launch.hypers[launch.hyper_indices[task.tensor]];",
+        "launch.hypers[task.tensor];",
     ),
     Mutation(
         "stale view",
@@ -53,36 +61,39 @@ MUTATIONS = (
         "if (given.tensor.info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
     ),
     Mutation(
-        "half precision updated early",
-        EARLY,
-        "if (one_item || size_of(dtype) < 4) return Early::kNone;",
-        "if (one_item) return Early::kNone;",
+        "half precision updated on speculation",
+        SPECULATION,
+        "if (one_tile || size_of(dtype) < 4) return Speculation::kNone;",
+        "if (one_tile) return Speculation::kNone;",
         all_types=True,
     ),
     Mutation(
-        "plain update that cannot be undone",
-        EARLY,
+        "plain update that cannot be rolled back",
+        SPECULATION,
         "if (last == View::kNone && can_roll_back(plain_update(h), h))",
         "if (last == View::kNone)",
     ),
     Mutation(
-        "projected update that cannot be undone",
-        EARLY,
+        "projected update that cannot be rolled back",
+        SPECULATION,
         "(passes && can_roll_back(channel, h))",
         "passes",
     ),
-    Mutation("missing undo", LOOPS, "if (update.undo) {", "if (false) {"),
+    Mutation("missing roll-back", LOOPS, "if (update.roll_back) {", "if (false) {"),
     Mutation(
-        "undo of what was never done", TENSOR, "update.undo = updated;", "update.undo = true;"
+        "roll-back of what was never done",
+        TENSOR,
+        "update.roll_back = updated;",
+        "update.roll_back = true;",
     ),
     Mutation(
-        "projected buffer not taken back",
+        "projected buffer not rolled back",
         PROJECTION,
         "if (!buffer_was_projected) return {applied.shrink, S(0)};",
         "return {applied.shrink, S(0)};",
     ),
     Mutation(
-        "sign lost when finishing",
+        "sign lost when the fix-up pass",
         LOOPS,
         "if constexpr (kNesterov) grad = g.get(j) * h.sign; S weight",
         "if constexpr (kNesterov) grad = g.get(j); S weight",
@@ -94,16 +105,16 @@ MUTATIONS = (
         "grad = to_arithmetic(span.g[k]);",
     ),
     Mutation(
-        "thin rows updated early though no record tells which",
+        "thin rows updated on speculation though no record tells which",
         TENSOR,
-        "if (thin() && needs_decision() && memory.early == Early::kChannelRows) {",
+        "if (thin() && needs_decision() && memory.speculation == Speculation::kChannelRows) {",
         "if (false) {",
     ),
     Mutation(
-        "thin rows' plain update not taken back",
+        "thin rows' plain update not rolled back",
         TENSOR,
-        "if (memory.early == Early::kAllRows) { Thin::undo",
-        "if (false) { Thin::undo",
+        "if (memory.speculation == Speculation::kAllRows) { Thin::roll_back",
+        "if (false) { Thin::roll_back",
     ),
     Mutation(
         "only the first warp's thin rows can fail",
@@ -114,8 +125,8 @@ MUTATIONS = (
     Mutation(
         "thin rows always projected channel-wise",
         TENSOR,
-        "cols_of(item), outcome == View::kChannel,",
-        "cols_of(item), true,",
+        "cols_of(tile), outcome == View::kChannel,",
+        "cols_of(tile), true,",
     ),
     Mutation(
         "thin rows' buffer not projected",

@@ -1,4 +1,4 @@
-// Where a block keeps p, g and u of an item's elements: in shared memory, 16 bytes at a time where
+// Where a block keeps p, g and u of an tile's elements: in shared memory, 16 bytes at a time where
 // they are loaded so.
 #pragma once
 
@@ -8,37 +8,37 @@ namespace adamp {
 
 // Values of one kind, of all elements of a span.
 template <class Storage>
-struct alignas(16) Tile {
+struct alignas(16) TileBuffer {
   using S = typename Arithmetic<Storage>::Scalar;
-  static constexpr int kPerWide = 16 / static_cast<int>(sizeof(S));
+  static constexpr int kPerVector = 16 / static_cast<int>(sizeof(S));
   // Elements of a pack that are put and got at once.
   template <int kCount>
-  static constexpr int kAtOnce = kCount < kPerWide ? kCount : kPerWide;
+  static constexpr int kAtOnce = kCount < kPerVector ? kCount : kPerVector;
   // Room before the first pack, whose place is a multiple of its size.
   static constexpr int kWidth = 16 / sizeof(Storage);
   static constexpr int kSize = tile_elements(kDTypeOf<Storage>) + kWidth;
 
   S values[kSize];
 
-  // Element i of the span, or the wide place's worth that begins with it.
+  // Element i of the span, or the vector's place's worth that begins with it.
   template <int kCount, class Span>
   ADAMP_DEVICE void put(const Span& span, int i, const S (&from)[kCount]) {
-    static_assert(kCount == 1 || kCount == kPerWide, "one element, or 16 bytes");
+    static_assert(kCount == 1 || kCount == kPerVector, "one element, or 16 bytes");
     if constexpr (kCount == 1) {
       values[at(span, i)] = from[0];
     } else {
-      Wide wide;
+      Vector16 wide;
       memcpy(&wide, from, sizeof wide);
-      store_wide_shared(&values[at(span, i)], wide);
+      store_shared_vector(&values[at(span, i)], wide);
     }
   }
   template <int kCount, class Span>
   ADAMP_DEVICE void get(const Span& span, int i, S (&to)[kCount]) const {
-    static_assert(kCount == 1 || kCount == kPerWide, "one element, or 16 bytes");
+    static_assert(kCount == 1 || kCount == kPerVector, "one element, or 16 bytes");
     if constexpr (kCount == 1) {
       to[0] = values[at(span, i)];
     } else {
-      const Wide wide = load_wide_shared(&values[at(span, i)]);
+      const Vector16 wide = load_shared_vector(&values[at(span, i)]);
       memcpy(to, &wide, sizeof wide);
     }
   }
@@ -50,10 +50,10 @@ struct alignas(16) Tile {
   template <class Span>
   static ADAMP_DEVICE int at(const Span& span, int i) {
     const int place = i + (-span.head & (kWidth - 1));
-    // A pack of a 16-bit type fills two wide places. Eight threads, whose accesses go together,
+    // A pack of a 16-bit type fills two vectors' places. Eight threads, whose accesses go together,
     // would meet by twos in the same banks, if every second four of them did not swap the two.
     constexpr bool kTwo = sizeof(Storage) < sizeof(S);
-    return kTwo ? place ^ (place / (8 * kPerWide) % 2 * kPerWide) : place;
+    return kTwo ? place ^ (place / (8 * kPerVector) % 2 * kPerVector) : place;
   }
 };
 

@@ -1,0 +1,116 @@
+// What a block's last warp does while the others work on a task: it draws the next one at which
+// there is something to do, brings what the tables say of it to shared memory, and asks for its
+// arrays, so that neither the chain of pointers nor the memory behind it is waited for.
+#pragma once
+
+#include "row_sums.cuh"
+
+namespace adamp {
+
+// A struct spread over the lanes of a warp, a word each.
+template <class T>
+class Spread {
+ public:
+  ADAMP_DEVICE explicit Spread(const T* from) {
+    const int lane = lane_index();
+    if (lane < kWords) word_ = load_word(from, lane);
+  }
+  ADAMP_DEVICE void put(T& to) const {
+    const int lane = lane_index();
+    if (lane < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + lane, word_);
+  }
+
+ private:
+  static constexpr int kWords = sizeof(T) / sizeof(uint32_t);
+  static_assert(kWords <= kWarpSize && sizeof(T) % sizeof(uint32_t) == 0, "one word for each lane");
+  uint32_t word_ = 0;
+};
+
+// Asks for a part of an tile's arrays to be in L2.
+template <class M>
+ADAMP_DEVICE void prefetch_tile(const TensorInfo& info, const Tile& tile, const void* grad) {
+  const int64_t size = size_of(info.dtype);
+  const int64_t offset = (tile.row_begin * info.cols + tile.col_begin) * size;
+  const int bytes =
+      static_cast<int>((tile.row_end - tile.row_begin) * (tile.col_end - tile.col_begin) * size);
+  constexpr int kEighths =
+      kTwoMoments<M> ? ADAMP_PREFETCH_EIGHTHS_ADAMP : ADAMP_PREFETCH_EIGHTHS_SGDP;
+  const int asked = bytes * kEighths / 8;
+  const auto ask = [&](const void* array) {
+    prefetch(static_cast<const unsigned char*>(array) + offset, asked, lane_index());
+  };
+  ask(grad);
+  ask(info.param);
+  ask(info.moment1);
+  if constexpr (kTwoMoments<M>) ask(info.moment2);
+}
+
+// Whether there is nothing to fix up of a tensor, as far as is known: where it is not decided yet,
+// the consumers look again. Called by all lanes together.
+ADAMP_DEVICE bool is_resolved(const Decision& decision) {
+  const bool first_lane = lane_index() == 0;
+  return warp_sum(first_lane && load_acquire(&decision.decided) == kResolved) != 0;
+}
+
+// One thread, when a fix-up task is done: whoever is last leaves the counters as they were.
+ADAMP_DEVICE void count_fix_up(Decision& decision, const DeviceTensor& tensor) {
+  const uint32_t all = static_cast<uint32_t>(tensor.fix_up_tasks);
+  if (fetch_add_acq_rel(&decision.fixed_up, 1) + 1 != all) return;
+  store_cross_block(&decision.fixed_up, 0u);
+  store_cross_block(&decision.decided, static_cast<uint32_t>(kUndecided));
+}
+
+// The next task, and whether it is work. What can be loaded at once is, before the first of it is
+// stored: stores wait for their loads, and later loads for them.
+template <class M>
+ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Prefetched& to) {
+  const bool first_lane = lane_index() == 0;
+  const uint32_t drawn = first_lane ? fetch_add_relaxed(args.next_task, 1) : 0;
+  const uint32_t number = warp_sum(drawn);
+  if (first_lane) to.number = number;
+  if (number >= args.n_tasks) return true;  // to go home, that is
+
+  const Task task = args.tasks[number];
+  const DeviceTensor* const tensor = &launch.tensors[task.tensor];
+  const Tile tile = launch.tiles[task.first_tile];
+  const TensorInfo info = tensor->info;
+  const Spread<DeviceTensor> tensor_words(tensor);
+  const void* const grad = launch.grads[task.tensor];
+  const Hyper* const hyper = &launch.hypers[launch.hyper_indices[task.tensor]];
+  const bool accumulates = task.kind == TaskKind::kAccumulate;
+  Decision& decision = launch.decisions[task.tensor];
+  const bool resolved = !accumulates && is_resolved(decision);
+  if (grad == nullptr) return false;
+  if (resolved) {
+    if (first_lane) count_fix_up(decision, *tensor);
+    return false;
+  }
+  if (accumulates) prefetch_tile<M>(info, tile, grad);
+
+  const Spread<Hyper> hyper_words(hyper);
+  const double lr = hyper->lr;
+  const float* const device_lr = hyper->device_lr;
+  View last = View::kNone;
+  // As long as the tensor has an tile to accumulate, nobody changes its last outcome.
+  if (accumulates && info.view != nullptr) last = static_cast<View>(load_cross_block(info.view));
+  tensor_words.put(to.tensor);
+  hyper_words.put(to.hyper);
+  if (first_lane) {
+    to.task = task;
+    to.grad = grad;
+    to.tile = tile;
+    to.last = last;
+    to.lr = device_lr == nullptr ? lr : *device_lr;
+  }
+  return true;
+}
+
+// The next work of this block. Called by all lanes of the last warp together. Tasks without work
+// end here: seen by the consumers, each would cost them a turn for which nothing was prefetched.
+template <class M>
+ADAMP_DEVICE void produce(const KernelArgs& args, const Launch& launch, Prefetched& to) {
+  while (!produce_task<M>(args, launch, to)) {
+  }
+}
+
+}  // namespace adamp
