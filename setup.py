@@ -35,7 +35,7 @@ BUILT_FOR = runpy.run_path(str(Path(__file__).parent / "adamp_fused" / "_built_f
 CPP_FLAGS = [
     "-O3",
     # Every product rounded: the compiler fused another one where u is computed again than where it
-    # was first, and then bits hang on whether there was room to keep it.
+    # was first, and then bits hang on whether there was a buffer to keep it in.
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fopenmp",
@@ -118,7 +118,7 @@ def extension(cuda: bool) -> dict[str, object]:
         archs = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHS)
         macros += [("ADAMP_FUSED_WITH_CUDA", None), ("ADAMP_FUSED_CUDA_ARCHS", f'"{archs}"')]
         sources += ["csrc/cuda/executor.cpp", "csrc/cuda/runtime.cu"]
-        # As above; nvcc fused another product in wide accesses than in single ones.
+        # As above; nvcc fused another product in vectorized loops than in single ones.
         flags["nvcc"] = ["-O3", "--expt-relaxed-constexpr", "-fmad=false"]
         kind = cpp_extension.CUDAExtension
     module = kind(

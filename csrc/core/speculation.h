@@ -2,7 +2,7 @@
 //
 // The outcome is predicted: it is fixed by the option `projection`, or it is the tensor's last
 // outcome (the state `view`), which hardly ever changes. Where that turns out wrong, or nothing was
-// predicted, a tensor is walked again once it is decided ("finished").
+// predicted, a second pass follows once the tensor is decided: the fix-up pass.
 #pragma once
 
 #include "projection.h"

@@ -9,7 +9,7 @@
 
 namespace adamp {
 
-// A rectangle of one tensor: whole rows, or, where a row is longer than an tile, a piece of one
+// A rectangle of one tensor: whole rows, or, where a row is longer than a tile, a piece of one
 // row.
 struct Tile {
   int64_t row_begin, row_end;

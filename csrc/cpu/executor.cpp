@@ -1,8 +1,8 @@
-// The CPU step: one parallel region over all tensors. Each thread has a share of the work, and
-// steals the others when that has been done for a while.
+// The CPU step: one parallel region over all tensors. Each thread has a share of the work. It
+// steals from the others when its own has been done for a while.
 //
-// A tensor's tiles are accumulated; whoever completes the last one decides; what is then left is
-// finished by all threads. What is done to a tensor is in tensor_work.h.
+// The tiles of a tensor are accumulated; the thread that completes the last one decides; all
+// threads share the fix-up pass. What is done to a tensor is in tensor_work.h.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -17,19 +17,19 @@
 namespace adamp {
 namespace {
 
-// How long a thread whose share is done spins for work of its own before it steals others, or
-// sleeps; and after how long it lets others run between its looks.
+// How long a thread whose share is done spins for work of its own before it steals or sleeps, and
+// after how long it yields its core between two looks.
 //
-// To sleep takes longer than most decisions. To help costs more than it saves where the work is in
-// the owner's cache: an tile of 5 us took 75 us in the hands of the other thread, and again at the
-// owner's next step, which was late therefore and had to be stolen from (EPYC, 512^2 layer-wise on
-// two threads: 170 to 290 us for 70, until something else broke the rhythm). Steps too large for a
-// cache take as long with this wait as without.
+// Sleeping takes longer than most decisions. Stealing costs more than it saves where the work is in
+// the owner's cache: a tile of 5 us took 75 us on the other thread, and again in the owner's next
+// step, which was late therefore and was stolen from again (EPYC, 512^2 layer-wise on two threads:
+// 170 to 290 us for 70, until something else broke the rhythm). Steps too large for a cache take as
+// long with this wait as without.
 constexpr std::chrono::microseconds kSpinTime(100);
 constexpr std::chrono::microseconds kSpinAlone(20);
 
-// Room for the u of tensors that wait to be decided, in all: as much as stays in cache. Beyond, to
-// compute u again is as fast as to read it.
+// Bytes for the u of tensors that wait to be decided, in all: as much as stays in cache. Beyond
+// that, computing u again is as fast as reading it.
 constexpr int64_t kBytesOfU = 2 << 20;
 
 class CpuExecutor : public Executor {
@@ -37,7 +37,7 @@ class CpuExecutor : public Executor {
   CpuExecutor(Method method, const std::vector<TensorInfo>& infos, Team team)
       : arrived_(infos.size()), team_(std::move(team)) {
     std::vector<TileRange> tiles_of(infos.size());
-    // Small tiles last: what is left for threads that help is little.
+    // Small tiles last: little is left to steal at the end.
     for (const int32_t t : largest_first(infos)) {
       tiles_of[t] = append_tiles(tiles_, infos[t], t, tile_size_of(infos[t]), kSmallTile);
     }
@@ -162,7 +162,7 @@ class CpuExecutor : public Executor {
 
   enum class Found { kOwn, kOfOthers, kNothing };
 
-  // Looks out as long as there is work, or some is sure to come.
+  // Spins as long as there is work, or some is sure to come.
   Found spin(int64_t thread) const {
     const auto begin = std::chrono::steady_clock::now();
     for (;;) {
@@ -191,8 +191,8 @@ class CpuExecutor : public Executor {
   }
 
   void decide(TensorWork& tensor) {
-    const bool unfinished = tensor.decide();
-    if (unfinished) fix_ups_.add(tensor.tiles());
+    const bool needs_fix_up = tensor.decide();
+    if (needs_fix_up) fix_ups_.add(tensor.tiles());
     std::lock_guard<std::mutex> lock(mutex_);
     certain_fix_ups_ -= tensor.surely_needs_fix_up();
     changed_.notify_all();

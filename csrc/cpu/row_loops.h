@@ -48,10 +48,10 @@ struct Behind {
 
 // The loops of one method and storage type.
 struct RowLoops {
-  // Moves the moments of a block; leaves the four sums of each row in `sums` (if asked for);
-  // applies `now` in the same sweep (if asked for), which makes it the only pass to memory.
+  // Moves the moments of a block; leaves the four sums of each row in `sums` (if wanted);
+  // applies `now` in the same sweep (if wanted), which makes it the only pass over memory.
   //
-  // `kept`: null, or room for each u in the type of the arithmetic, so that an update a moment
+  // `kept`: null, or a buffer for each u in the type of the arithmetic, so that an update a moment
   // later needs no second square root and division. `behind`: null, or an earlier block with as
   // many columns and at least as many rows, which is updated in the same sweep: it is still in
   // cache, and the memory goes on working meanwhile. Its `kept` may be this block's.

@@ -13,7 +13,7 @@
 namespace adamp {
 
 // Each thread has a share of its own, the same at every step, so that it finds in its caches what
-// it worked on before; whose share is done may help the others.
+// it worked on before. One whose share is done may steal from the others.
 class Shares {
  public:
   // Share k: from bounds[k] to before bounds[k + 1].
@@ -93,7 +93,7 @@ class FixUps {
     }
   }
 
-  // An tile of a thread's own share, or (steals) of any; -1 where none is left. What came last
+  // A tile of a thread's own share, or (steals) of any; -1 where none is left. What came last
   // first: it may still be in cache.
   int64_t take(int64_t thread, bool steals) {
     const size_t turns = steals ? shares_.size() : 1;

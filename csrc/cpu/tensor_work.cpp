@@ -104,7 +104,7 @@ Scratch::Size TensorWork::scratch_size(const Tile& tile) const {
   const int64_t rows = tile.row_end - tile.row_begin, cols = tile.col_end - tile.col_begin;
   const int64_t of_row = cols * size_of_u(info_.dtype);
   if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0};
-  // Where row sums are not taken, all rows of an tile get one update.
+  // Where row sums are not taken, all rows of a tile get one update.
   const bool may_be_by_rows = info_.projection != Projection::kLayer && info_.cols > kHeldCols;
   if (one_tile()) {
     const int64_t by_rows = may_be_by_rows && !thin() ? rows : 1;
@@ -158,7 +158,7 @@ void TensorWork::step_whole(const Tile& tile, Scratch& scratch) {
 }
 
 // Sweeps whole blocks as one row: rows that are thin, or that a layer-wise projection does not ask
-// for. `kept`: room for the u of the tile, or null.
+// for. `kept`: a buffer for the u of the tile, or null.
 TensorWork::Slot TensorWork::accumulate_runs(const Tile& tile, void* kept) const {
   const RowUpdate<double> plain = plain_update(options());
   const Accumulate what =
@@ -169,7 +169,7 @@ TensorWork::Slot TensorWork::accumulate_runs(const Tile& tile, void* kept) const
   Slot slot = {};
   for (int64_t done = 0; done < numel; done += elements) {
     const Block block = block_at(first + done, std::min(elements, numel - done) / cols, cols);
-    // Where one row has failed nobody asks for the others.
+    // Where one row has failed, the others do not matter.
     if (info_.projection == Projection::kAuto && slot.failed_rows == 0) {
       slot.failed_rows += !loops_.thin_rows_pass(block, bound_, options().eps);
     }
@@ -235,7 +235,7 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
   const bool by_channel = speculation_ == Speculation::kChannelRows;
   for (int64_t i = 0; i < block.rows; ++i) {
     add_to(slot.sums, sums[i]);
-    // Where one row has failed nobody asks for the others, unless they are being projected.
+    // Where one row has failed, the others do not matter, unless they are being projected.
     if (rows_are_split_ || (slot.failed_rows > 0 && !by_channel)) continue;
     const bool passes = row_passes(sums[i]);
     bool updated = speculation_ == Speculation::kAllRows;

@@ -10,8 +10,8 @@
 
 namespace adamp {
 
-// Elements of an tile. At least: 16 bytes each (p, g, m, v) stay in a 1 MiB L2 cache between two
-// passes, and take about 20 us, so that threads finish together. At most: only an tile that holds
+// Elements of a tile. At least: 16 bytes each (p, g, m, v) stay in a 1 MiB L2 cache between two
+// passes, and take about 20 us, so that threads finish together. At most: only a tile that holds
 // whole rows can update them before the tensor is decided, and its last rows are updated after its
 // sweep instead of within it.
 constexpr int64_t kSmallTile = 16384, kLargeTile = 65536;
@@ -62,9 +62,9 @@ class TensorWork {
 
   // Says what the running step is given; `grad` null: the tensor is left alone.
   void begin(const void* grad, const ScalarPair& scalars);
-  // Gives it room to keep each u until it is decided, so that the fix-up pass needs no second
+  // Gives it a buffer to keep each u until it is decided, so that the fix-up pass needs no second
   // square root and division. After begin(), where surely_needs_fix_up().
-  void keep_u_in(void* room) { kept_ = room; }
+  void keep_u_in(void* buffer) { kept_ = buffer; }
   // How many bytes that takes; 0 where u is the stored momentum itself.
   int64_t bytes_of_u() const;
 
@@ -78,10 +78,10 @@ class TensorWork {
   }
   const TileRange& tiles() const { return tiles_; }
 
-  // What both functions on an tile need at most.
+  // What both functions on a tile need at most.
   Scratch::Size scratch_size(const Tile& tile) const;
 
-  // Moves the moments of an tile and updates what may be; all of it where no decision is needed.
+  // Moves the moments of a tile and updates what may be; all of it where no decision is needed.
   void accumulate(const Tile& tile, Scratch& scratch);
   // When all tiles have been accumulated; whether they are to be fixed up.
   bool decide();

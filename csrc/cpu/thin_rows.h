@@ -18,7 +18,7 @@ namespace {
 // leaves no rest that would be computed row by row.
 constexpr int64_t kChunkElements = 1024, kChunkRows = 256, kRowsAtOnce = 16;
 
-// One value for each element of a chunk, and room to read and write whole vectors behind the last.
+// One value for each element of a chunk, and space to read and write whole vectors behind the last.
 template <class S>
 struct alignas(64) ChunkElements {
   S values[kChunkElements + kThinCols + kFloatLanes];

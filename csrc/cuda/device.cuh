@@ -161,7 +161,7 @@ ADAMP_DEVICE void store_shared_vector(void* at, const Vector16& x) {
                : "memory");
 }
 
-// Asks for memory to be in the L2 soon. Called by all lanes of a warp.
+// Prefetches memory into L2. Called by all lanes of a warp.
 ADAMP_DEVICE void prefetch(const void* at, int bytes, int lane) {
   const uintptr_t from = reinterpret_cast<uintptr_t>(at), to = from + bytes;
 #if __CUDA_ARCH__ >= 900

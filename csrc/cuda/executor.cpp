@@ -133,7 +133,7 @@ class CudaExecutor : public Executor {
     args_.scratch = static_cast<unsigned char*>(memory_.back().get());
     args_.n_tasks = static_cast<uint32_t>(tables.tasks.size());
     args_.n_tensors = static_cast<int32_t>(n_tensors_);
-    // Room for as many different options and step counts as there are tensors.
+    // As many different options and step counts as there are tensors.
     const int64_t most = step_values_size(n_tensors_, n_tensors_);
     if (most > kInlineCapacity) {
       ring_.reset(make_staging_ring(most));

@@ -1,10 +1,22 @@
-// One launch per step: blocks draw tasks, accumulate, decide tensors, and finish what is left.
+// The step kernel: one launch for all tensors, with a decision in the middle of each.
 //
-// A task waits only for tasks with lower numbers, and those have been drawn by blocks that are
-// running, so that no schedule deadlocks however few blocks are resident. The block that completes
-// a tensor's last tile decides it. Counters are back at zero when the launch ends. While a block's
-// consumers are at one task, its last warp fetches the next at which there is something to do
-// (producer.cuh); what is done to a tensor is in tensor_work.cuh.
+// Protocol. The work queue holds, in order, a task for each tile to accumulate and, some way behind
+// a tensor's last tile, tasks for its fix-up pass. Each block takes the next task by a counter.
+// Accumulating a tile updates its moments, leaves its sums in slots, and counts it as arrived. The
+// block that counts the last tile of a tensor adds up the slots, decides the tensor and publishes
+// the decision. A fix-up task waits for the decision, and does what the speculation left to do.
+//
+// No schedule deadlocks. A task waits only for tasks with lower numbers, and those were taken by
+// blocks that are running: one resident block is enough.
+//
+// Order of memory. Arriving is an acquire-release addition: it releases a tile's sums, records and
+// weights, and the last to arrive acquires them all. The decision is released by the block that
+// made it, and acquired before a fix-up task reads the outcome or a weight. The last fix-up task of
+// a tensor, counted by acquire-release additions, resets the counters, so that a launch leaves them
+// at zero, as it found them.
+//
+// The last warp of a block is the producer: it takes and prefetches the next task (producer.cuh)
+// while the others, the consumers, do this one (tensor_work.cuh).
 #pragma once
 
 #include "producer.cuh"
@@ -57,7 +69,7 @@ struct TaskWork {
       wait_until_decided();
       const uint32_t decided = load_acquire(&decision().decided);
       memory.flag = decided;
-      if (decided == kNeedsFixUp) work.fetch_decision();
+      if (decided == kNeedsFixUp) work.load_decision();
     }
     sync_consumers();
     if (memory.flag == kNeedsFixUp) {
@@ -70,7 +82,7 @@ struct TaskWork {
 
   ADAMP_DEVICE void wait_until_decided() const {
     const uint64_t start = kDebug ? nanoseconds() : 0;
-    // Each acquire empties the processor's L1: one, after the wait, is enough.
+    // Each acquire empties the SM's L1 cache: one, after the wait, is enough.
     while (load_relaxed(&decision().decided) == kUndecided) {
       pause_waiting();
       if constexpr (kDebug) {
@@ -92,7 +104,7 @@ struct TaskWork {
     const Task& t = given.task;
     fail(
         "adamp_fused: queue position %u (tensor %d, tiles %lld to %lld) %s; the tensor's counters: "
-        "arrived %u of %lld, failed rows %u, pending rows %u, finished %u of %d, decided %u\n",
+        "arrived %u of %lld, failed rows %u, pending rows %u, fixed up %u of %d, decided %u\n",
         given.number, t.tensor, static_cast<long long>(t.first_tile),
         static_cast<long long>(t.first_tile + t.tile_count - 1), what, load_relaxed(&d.arrived),
         static_cast<long long>(given.tensor.tile_count), load_relaxed(&d.failed),
@@ -156,7 +168,7 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
     }
     sync_block();
     if (next.number < args.n_tasks) continue;
-    // Every block draws one number beyond the last task; who drew the highest, drew last.
+    // Every block takes one number beyond the last task; the highest was taken last.
     if (thread_index() == consumer_count() && next.number == args.n_tasks + block_count() - 1) {
       store_cross_block(args.next_task, 0u);
     }

@@ -23,14 +23,14 @@ constexpr TypeSet type_set_of(DType dtype) {
                                     : TypeSet::kNarrow;
 }
 
-// Threads of a block that work on a task; one more warp fetches the next. Two blocks on an SM
+// Threads of a block that work on a task; one more warp prefetches the next. Two blocks on an SM
 // leave 72 registers a thread to 384 and a warp, and 96 to 288.
 constexpr int consumers(TypeSet types) {
   return types == TypeSet::kFloat32 ? ADAMP_WORKERS_FLOAT32 : ADAMP_WORKERS;
 }
 constexpr int block_size(TypeSet types) { return consumers(types) + 32; }
 
-// Blocks that the compiler leaves registers for. Processors of compute capability 8.6, 8.9 and 12.0
+// Blocks that the compiler leaves registers for. SMs of compute capability 8.6, 8.9 and 12.0
 // have 100 KB of shared memory: one block's.
 #if defined(__CUDA_ARCH__) && \
     (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
@@ -45,7 +45,7 @@ constexpr int tile_elements(DType dtype) {
 constexpr int max_rows(DType dtype) {
   return dtype == DType::kFloat64 ? ADAMP_TILE_ROWS_FLOAT64 : ADAMP_TILE_ROWS;
 }
-// An tile holds as many thin rows as it has room for, and nothing is kept of a row but its
+// A tile holds as many thin rows as it has elements for, and nothing is kept of a row but its
 // elements.
 constexpr int64_t kMaxThinCols = ADAMP_THIN_COLS;
 constexpr bool has_thin_rows(const TensorInfo& tensor) {

@@ -1,6 +1,6 @@
-// What a block's last warp does while the others work on a task: it draws the next one at which
-// there is something to do, brings what the tables say of it to shared memory, and asks for its
-// arrays, so that neither the chain of pointers nor the memory behind it is waited for.
+// The producer warp: while the consumers do a task, it takes the next one that has work, copies
+// what the tables say of it to shared memory, and prefetches its arrays into L2. So nobody waits
+// for the chain of pointers, nor for the memory behind it.
 #pragma once
 
 #include "row_sums.cuh"
@@ -26,7 +26,7 @@ class Spread {
   uint32_t word_ = 0;
 };
 
-// Asks for a part of an tile's arrays to be in L2.
+// Prefetches a part of a tile's arrays into L2.
 template <class M>
 ADAMP_DEVICE void prefetch_tile(const TensorInfo& info, const Tile& tile, const void* grad) {
   const int64_t size = size_of(info.dtype);
@@ -35,18 +35,18 @@ ADAMP_DEVICE void prefetch_tile(const TensorInfo& info, const Tile& tile, const 
       static_cast<int>((tile.row_end - tile.row_begin) * (tile.col_end - tile.col_begin) * size);
   constexpr int kEighths =
       kTwoMoments<M> ? ADAMP_PREFETCH_EIGHTHS_ADAMP : ADAMP_PREFETCH_EIGHTHS_SGDP;
-  const int asked = bytes * kEighths / 8;
-  const auto ask = [&](const void* array) {
-    prefetch(static_cast<const unsigned char*>(array) + offset, asked, lane_index());
+  const int part = bytes * kEighths / 8;
+  const auto prefetch_array = [&](const void* array) {
+    prefetch(static_cast<const unsigned char*>(array) + offset, part, lane_index());
   };
-  ask(grad);
-  ask(info.param);
-  ask(info.moment1);
-  if constexpr (kTwoMoments<M>) ask(info.moment2);
+  prefetch_array(grad);
+  prefetch_array(info.param);
+  prefetch_array(info.moment1);
+  if constexpr (kTwoMoments<M>) prefetch_array(info.moment2);
 }
 
-// Whether there is nothing to fix up of a tensor, as far as is known: where it is not decided yet,
-// the consumers look again. Called by all lanes together.
+// Whether a tensor is known to have nothing to fix up. Where it is not decided yet, the consumers
+// look again. Called by all lanes together.
 ADAMP_DEVICE bool is_resolved(const Decision& decision) {
   const bool first_lane = lane_index() == 0;
   return warp_sum(first_lane && load_acquire(&decision.decided) == kResolved) != 0;
@@ -68,7 +68,7 @@ ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Pre
   const uint32_t drawn = first_lane ? fetch_add_relaxed(args.next_task, 1) : 0;
   const uint32_t number = warp_sum(drawn);
   if (first_lane) to.number = number;
-  if (number >= args.n_tasks) return true;  // to go home, that is
+  if (number >= args.n_tasks) return true;  // the end of the queue
 
   const Task task = args.tasks[number];
   const DeviceTensor* const tensor = &launch.tensors[task.tensor];
@@ -91,7 +91,7 @@ ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Pre
   const double lr = hyper->lr;
   const float* const device_lr = hyper->device_lr;
   View last = View::kNone;
-  // As long as the tensor has an tile to accumulate, nobody changes its last outcome.
+  // As long as the tensor has a tile to accumulate, nobody changes its last outcome.
   if (accumulates && info.view != nullptr) last = static_cast<View>(load_cross_block(info.view));
   tensor_words.put(to.tensor);
   hyper_words.put(to.hyper);
@@ -105,8 +105,9 @@ ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Pre
   return true;
 }
 
-// The next work of this block. Called by all lanes of the last warp together. Tasks without work
-// end here: seen by the consumers, each would cost them a turn for which nothing was prefetched.
+// The next task of this block. Called by all lanes of the producer warp together. Tasks without
+// work end here: in the hands of the consumers each would cost a turn with nothing prefetched
+// behind it.
 template <class M>
 ADAMP_DEVICE void produce(const KernelArgs& args, const Launch& launch, Prefetched& to) {
   while (!produce_task<M>(args, launch, to)) {

@@ -1,5 +1,5 @@
-// What a block keeps in shared memory: this task and the next, and behind them room for its work
-// on an tile.
+// What a block keeps in shared memory: this task and the next, and behind them buffers for its work
+// on a tile.
 #pragma once
 
 #include "tile_buffer.cuh"
@@ -43,7 +43,7 @@ struct SharedUpdate {
   uint32_t roll_back;  // previous was applied
 };
 
-// Room for the work on one tile of a tensor.
+// Buffers for the work on one tile of a tensor.
 template <class Storage>
 struct SharedMemory {
   using S = typename Arithmetic<Storage>::Scalar;

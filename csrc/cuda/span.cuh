@@ -53,8 +53,8 @@ ADAMP_DEVICE Pack<Storage, kCount> load(const Storage* at) {
     const Storage element = *at;
     memcpy(pack.bytes, &element, sizeof element);
   } else {
-    const Vector16 wide = kStreaming ? load_vector_streaming(at) : load_vector(at);
-    memcpy(pack.bytes, &wide, sizeof wide);
+    const Vector16 vector = kStreaming ? load_vector_streaming(at) : load_vector(at);
+    memcpy(pack.bytes, &vector, sizeof vector);
   }
   return pack;
 }
@@ -67,9 +67,9 @@ ADAMP_DEVICE void store(Storage* at, const Pack<Storage, kCount>& pack) {
     memcpy(&element, pack.bytes, sizeof element);
     *at = element;
   } else {
-    Vector16 wide;
-    memcpy(&wide, pack.bytes, sizeof wide);
-    kStreaming ? store_vector_streaming(at, wide) : store_vector(at, wide);
+    Vector16 vector;
+    memcpy(&vector, pack.bytes, sizeof vector);
+    kStreaming ? store_vector_streaming(at, vector) : store_vector(at, vector);
   }
 }
 

@@ -18,7 +18,7 @@ struct TensorWork {
   const Prefetched& given;
   Memory& memory;
 
-  // Moves the moments of an tile and updates what may be; then, if the tensor needs a decision,
+  // Moves the moments of a tile and updates what may be; then, if the tensor needs a decision,
   // calls arrive().
   template <class Arrive>
   ADAMP_DEVICE void accumulate(const Tile& tile, const Arrive& arrive) {
@@ -87,9 +87,9 @@ struct TensorWork {
     return all_updated && prediction_holds(memory.speculation, outcome) ? kResolved : kNeedsFixUp;
   }
 
-  // Thread 0, once the tensor is decided: fetches what fix_up() has to know. Loaded before the
-  // first of it is stored, so that the latencies overlap.
-  ADAMP_DEVICE void fetch_decision() {
+  // Thread 0, once the tensor is decided: loads what fix_up() has to know. All of it is loaded
+  // before the first of it is stored, so that the latencies overlap.
+  ADAMP_DEVICE void load_decision() {
     const RowRecord<S>& whole = records()[0];
     const Speculation speculation = load_cross_block(&decision().speculation);
     const View outcome = load_cross_block(&decision().outcome);
@@ -194,7 +194,7 @@ struct TensorWork {
     }
   }
 
-  // The first warp: adds up what each warp has found in the thin rows of an tile.
+  // The first warp: adds up what each warp has found in the thin rows of a tile.
   ADAMP_DEVICE void reduce_thin_rows(const Tile& tile) {
     const int warp = lane_index();
     const bool found = warp < consumer_count() / kWarpSize;

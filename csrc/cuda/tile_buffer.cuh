@@ -1,4 +1,4 @@
-// Where a block keeps p, g and u of an tile's elements: in shared memory, 16 bytes at a time where
+// Where a block keeps p, g and u of a tile's elements: in shared memory, 16 bytes at a time where
 // they are loaded so.
 #pragma once
 
@@ -14,7 +14,7 @@ struct alignas(16) TileBuffer {
   // Elements of a pack that are put and got at once.
   template <int kCount>
   static constexpr int kAtOnce = kCount < kPerVector ? kCount : kPerVector;
-  // Room before the first pack, whose place is a multiple of its size.
+  // Elements before the first pack, whose place is a multiple of its size.
   static constexpr int kWidth = 16 / sizeof(Storage);
   static constexpr int kSize = tile_elements(kDTypeOf<Storage>) + kWidth;
 
@@ -27,9 +27,9 @@ struct alignas(16) TileBuffer {
     if constexpr (kCount == 1) {
       values[at(span, i)] = from[0];
     } else {
-      Vector16 wide;
-      memcpy(&wide, from, sizeof wide);
-      store_shared_vector(&values[at(span, i)], wide);
+      Vector16 vector;
+      memcpy(&vector, from, sizeof vector);
+      store_shared_vector(&values[at(span, i)], vector);
     }
   }
   template <int kCount, class Span>
@@ -38,8 +38,8 @@ struct alignas(16) TileBuffer {
     if constexpr (kCount == 1) {
       to[0] = values[at(span, i)];
     } else {
-      const Vector16 wide = load_shared_vector(&values[at(span, i)]);
-      memcpy(to, &wide, sizeof wide);
+      const Vector16 vector = load_shared_vector(&values[at(span, i)]);
+      memcpy(to, &vector, sizeof vector);
     }
   }
   template <class Span>

@@ -49,8 +49,8 @@ def shapes_of(model: str, dtype: torch.dtype) -> int:
         p = torch.empty(shape, dtype=dtype, device="meta")
         state = {"exp_avg": p, "exp_avg_sq": p, "view": p}
         slots.append(Slot(p, p, state, {"projection": "auto"}, 0))
-    tile, span = options.tile(dtype), options.span(dtype)
-    return tables.build(slots, ("exp_avg", "exp_avg_sq"), tile, span).shapes
+    block_size, span = options.block_size(dtype), options.span(dtype)
+    return tables.build(slots, ("exp_avg", "exp_avg_sq"), block_size, span).shapes
 
 
 def build(target: GPUTarget, method: type[Method], dtype: torch.dtype, shapes: int) -> Any:

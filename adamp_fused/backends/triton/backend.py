@@ -134,8 +134,8 @@ class _Launch:
         own = [slots[index] for index in indices]
         self._device, dtype = own[0].param.device, own[0].param.dtype
         self._real = options.real(dtype)
-        tile, span = options.tile(dtype), options.span(dtype)
-        tables = work.build(own, method.moments, tile, span)
+        block_size, span = options.block_size(dtype), options.span(dtype)
+        tables = work.build(own, method.moments, block_size, span)
         self._indices = torch.tensor(indices, device="cpu")
         self._aligned = self._indices[torch.tensor(tables.aligned, device="cpu")]
         self._weights = tables.weights.to(self._device)

@@ -1,11 +1,11 @@
 """The Triton kernel: one launch updates every tensor of one device and dtype.
 
-Tables: ``tables``. Mathematics: ``stages``. Items: ``items``. A program
-takes one item (whole rows, or a span of a long row), moves the moments and adds up the row sums.
-Where a tensor's outcome depends on other items too, nothing waits for it: rows are updated at once
-under the tensor's last outcome where that can be taken back, and else left. The program that
+Tables: ``tables``. Mathematics: ``stages``. Tiles: ``tiles``. A program takes one tile (whole rows,
+or a span of a long row), moves the moments and adds up the row sums.
+Where a tensor's outcome depends on other tiles too, nothing waits for it: rows are updated at once
+under the tensor's last outcome where that can be rolled back, and else left. The program that
 arrives last at a tensor decides it. What then remains (every row after a miss, otherwise the rows
-left) is shared out, item by item, between that program and the helpers that come later in the grid.
+left) is shared out, tile by tile, between that program and the helpers that come later in the grid.
 No part of the result depends on which program does what, and the words they meet in are zero again
 when the launch ends.
 """
@@ -18,7 +18,6 @@ import triton
 import triton.language as tl
 
 from adamp_fused.backends.triton import tables
-from adamp_fused.backends.triton.items import finish, layer_slot, load_slots, sweep_rows, sweep_span
 from adamp_fused.backends.triton.stages import (
     AUTO,
     STEP_FIELDS,
@@ -31,6 +30,7 @@ from adamp_fused.backends.triton.stages import (
     root,
     row_passes,
 )
+from adamp_fused.backends.triton.tiles import fix_up, layer_slot, load_slots, sweep_rows, sweep_span
 
 TYPES = {
     "torch.float64": tl.float64,
@@ -39,9 +39,9 @@ TYPES = {
     "torch.float16": tl.float16,
 }
 #: The words of a shared tensor.
-ARRIVED, TICKET, STATE, FENCE = (tl.constexpr(i) for i in range(tables.WORDS))
-#: Items or rows that the program which decides takes at a time.
-BLOCK = tl.constexpr(256)
+ARRIVED, NEXT_TILE, STATE, FENCE = (tl.constexpr(i) for i in range(tables.WORDS))
+#: Tiles or rows that the program which decides takes at a time.
+REDUCE_BLOCK = tl.constexpr(256)
 #: Its state: in the low bits how many have left, above them what was decided.
 DECIDED = tl.constexpr(1 << 20)
 OUTCOME_BIT, PREDICTED_BIT, WORK_BIT = tl.constexpr(21), tl.constexpr(23), tl.constexpr(25)
@@ -62,24 +62,24 @@ def release(words, LANES: tl.constexpr, WARP: tl.constexpr):
 
 
 @device
-def settle(weights, step_table, index, scratch, DTYPE: tl.constexpr):
-    """Decide a shared tensor of which every item has arrived; what its state becomes."""
+def decide_tensor(weights, step_table, index, scratch, DTYPE: tl.constexpr):
+    """Decide a shared tensor of which every tile has arrived; what its state becomes."""
     w, n = load_weight(weights, index), load_numbers(step_table, index, scratch.dtype.element_ty)
-    zero = tl.zeros([BLOCK], dtype=n.eps.dtype)
+    zero = tl.zeros([REDUCE_BLOCK], dtype=n.eps.dtype)
     all_pp, all_gg, all_pg, all_pu, all_failed, all_deferred = zero, zero, zero, zero, zero, zero
-    for base in range(0, w.items, BLOCK):
-        item = base + tl.arange(0, BLOCK)
-        inside = item < w.items
-        all_pp += load_slots(scratch, w, 0, item, inside)
-        all_gg += load_slots(scratch, w, 1, item, inside)
-        all_pg += load_slots(scratch, w, 2, item, inside)
-        all_pu += load_slots(scratch, w, 3, item, inside)
-        all_failed += load_slots(scratch, w, 4, item, inside)
-        all_deferred += load_slots(scratch, w, 5, item, inside)
+    for base in range(0, w.tiles, REDUCE_BLOCK):
+        tile = base + tl.arange(0, REDUCE_BLOCK)
+        inside = tile < w.tiles
+        all_pp += load_slots(scratch, w, 0, tile, inside)
+        all_gg += load_slots(scratch, w, 1, tile, inside)
+        all_pg += load_slots(scratch, w, 2, tile, inside)
+        all_pu += load_slots(scratch, w, 3, tile, inside)
+        all_failed += load_slots(scratch, w, 4, tile, inside)
+        all_deferred += load_slots(scratch, w, 5, tile, inside)
     failed = tl.sum((all_failed > 0).to(tl.int32), 0)
     deferred = tl.sum((all_deferred > 0).to(tl.int32), 0)
     if w.spans > 1:
-        failed += settle_rows(w, n, scratch)
+        failed += reduce_rows(w, n, scratch)
 
     predicted = prediction(w, DTYPE)
     pp, gg, pg, pu = tl.sum(all_pp, 0), tl.sum(all_gg, 0), tl.sum(all_pg, 0), tl.sum(all_pu, 0)
@@ -92,20 +92,20 @@ def settle(weights, step_table, index, scratch, DTYPE: tl.constexpr):
 
 
 @device
-def settle_rows(w, n, scratch):
+def reduce_rows(w, n, scratch):
     """Rows of several spans: leave their radial coefficients; how many fail the test."""
-    failed = tl.zeros([BLOCK], dtype=tl.int32)
-    for base in range(0, w.rows, BLOCK):
-        row = base + tl.arange(0, BLOCK)
+    failed = tl.zeros([REDUCE_BLOCK], dtype=tl.int32)
+    for base in range(0, w.rows, REDUCE_BLOCK):
+        row = base + tl.arange(0, REDUCE_BLOCK)
         valid = row < w.rows
-        zero = tl.zeros([BLOCK], dtype=n.eps.dtype)
+        zero = tl.zeros([REDUCE_BLOCK], dtype=n.eps.dtype)
         pp, gg, pg, pu = zero, zero, zero, zero
         for span in range(0, w.spans):
-            item = row * w.spans + span
-            pp += load_slots(scratch, w, 0, item, valid)
-            gg += load_slots(scratch, w, 1, item, valid)
-            pg += load_slots(scratch, w, 2, item, valid)
-            pu += load_slots(scratch, w, 3, item, valid)
+            tile = row * w.spans + span
+            pp += load_slots(scratch, w, 0, tile, valid)
+            gg += load_slots(scratch, w, 1, tile, valid)
+            pg += load_slots(scratch, w, 2, tile, valid)
+            pu += load_slots(scratch, w, 3, tile, valid)
         radial = radial_coefficient(pu, root(pp), n.eps)
         tl.store(scratch + w.scratch + row, radial, mask=valid)
         failed += tl.where(valid, 1 - row_passes(pp, gg, pg, w.channel_root, n), 0)
@@ -115,18 +115,19 @@ def settle_rows(w, n, scratch):
 @triton.jit
 def step_kernel(
     programs, weights, step_table, words, scratch,
-    METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, BLOCK_SIZE: tl.constexpr,
     SPAN: tl.constexpr, POLLS: tl.constexpr, LANES: tl.constexpr, WARP: tl.constexpr,
 ):  # fmt: skip
     """One program of a step; SHAPES has a bit for each shape that occurs in ``programs``."""
     REAL: tl.constexpr = scratch.dtype.element_ty
-    # Spans hold their sums across tiles, and finishing needs a record for each element: half a tile
-    # leaves as many registers to both as rows have. Of 16-bit elements, half a tile is no 16 bytes
-    # a thread; aligned spans have the registers for a whole one, finishing would spill two.
-    HALF: tl.constexpr = TILE // 2
-    ALIGNED_TILE: tl.constexpr = TILE if DTYPE.primitive_bitwidth == 16 else HALF
+    # Spans hold their sums across blocks, and the fix-up needs a record for each element: half a
+    # block leaves as many registers to both as rows have. Half a block of 16-bit elements is less
+    # than 16 bytes a thread: aligned spans have the registers for a whole one, but the fix-up would
+    # spill two.
+    HALF: tl.constexpr = BLOCK_SIZE // 2
+    ALIGNED_BLOCK: tl.constexpr = BLOCK_SIZE if DTYPE.primitive_bitwidth == 16 else HALF
     at = programs + tl.program_id(0).to(tl.int64) * 3
-    index, item, shape = tl.load(at).to(tl.int64), tl.load(at + 1), tl.load(at + 2)
+    index, tile, shape = tl.load(at).to(tl.int64), tl.load(at + 1), tl.load(at + 2)
     grad = tl.load(step_table + index * STEP_FIELDS)
     if grad != 0:
         # Rows of the tables are loaded anew in each part: held across all of them, they would take
@@ -141,22 +142,22 @@ def step_kernel(
                     if shape == code:
                         if code < 2:
                             sweep_span(
-                                w, grad, n, item, scratch,
-                                METHOD, DTYPE, ALIGNED_TILE if code else HALF, SPAN, code,
+                                w, grad, n, tile, scratch,
+                                METHOD, DTYPE, ALIGNED_BLOCK if code else HALF, SPAN, code,
                             )  # fmt: skip
                         else:
                             sweep_rows(
-                                w, grad, n, item, scratch,
-                                METHOD, DTYPE, TILE, 1 << (code // 2), code % 2,
+                                w, grad, n, tile, scratch,
+                                METHOD, DTYPE, BLOCK_SIZE, 1 << (code // 2), code % 2,
                             )  # fmt: skip
             if tensor.shared != 0:
                 release(words, LANES, WARP)
-                if tl.atomic_add(words + ARRIVED, 1, sem="acq_rel") == tensor.items - 1:
-                    state = settle(weights, step_table, index, scratch, DTYPE)
+                if tl.atomic_add(words + ARRIVED, 1, sem="acq_rel") == tensor.tiles - 1:
+                    state = decide_tensor(weights, step_table, index, scratch, DTYPE)
                     release(words, LANES, WARP)
                     tl.atomic_add(words + STATE, state, sem="acq_rel")
         else:
-            # A short look-out, not a wait: who goes by too early leaves its share to the others.
+            # It polls for a while and does not wait: if it leaves too soon, others do its share.
             state = tl.atomic_or(words + STATE, 0, sem="acquire")
             polls = 0
             while (state < DECIDED) & (polls < POLLS):
@@ -165,16 +166,16 @@ def step_kernel(
         if (state >> WORK_BIT) & 1:
             w, n = load_weight(weights, index), load_numbers(step_table, index, REAL)
             outcome, predicted = (state >> OUTCOME_BIT) & 3, (state >> PREDICTED_BIT) & 3
-            unit = tl.atomic_add(words + TICKET, 1, sem="relaxed")
-            while unit < tensor.items:
-                finish(
+            unit = tl.atomic_add(words + NEXT_TILE, 1, sem="relaxed")
+            while unit < tensor.tiles:
+                fix_up(
                     w, grad, n, unit, scratch, outcome, predicted,
                     METHOD, DTYPE, SHAPES, HALF, SPAN,
                 )  # fmt: skip
-                unit = tl.atomic_add(words + TICKET, 1, sem="relaxed")
+                unit = tl.atomic_add(words + NEXT_TILE, 1, sem="relaxed")
         if (shape < 0) | (state != 0):
             left = tl.atomic_add(words + STATE, 1, sem="acq_rel") & (DECIDED - 1)
             if left == tensor.helpers:
                 tl.store(words + ARRIVED, 0)
-                tl.store(words + TICKET, 0)
+                tl.store(words + NEXT_TILE, 0)
                 tl.store(words + STATE, 0)

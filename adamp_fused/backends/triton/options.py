@@ -9,12 +9,12 @@ import torch
 from adamp_fused._methods import Method
 from adamp_fused.backends.triton import tables
 
-#: Threads of a program, warps of 32 or of 64: 16 bytes of a tile each, and no more than twice that.
+#: Threads of a program, in warps of 32 or 64: 16 bytes of a block each, no more than twice that.
 THREADS = 256
-#: Registers of a thread on CUDA, so that two programs fit on a multiprocessor whatever shapes occur
+#: Registers of a thread on CUDA, so that two programs fit on an SM whatever shapes occur
 #: (ahead of time it takes 111 to 128 for float32, without spills).
 MAX_REGISTERS = 128
-#: How often a helper looks out for its tensor's decision, at something like a microsecond a look.
+#: How often a helper polls for its tensor's decision, at something like a microsecond each time.
 #: It need not see it: that only leaves more to the others.
 POLLS = 2000
 
@@ -40,14 +40,14 @@ def real(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def tile(dtype: torch.dtype) -> int:
+def block_size(dtype: torch.dtype) -> int:
     """Elements a program holds at once: a float64 takes two registers."""
-    return tables.TILE // (2 if dtype == torch.float64 else 1)
+    return tables.BLOCK_SIZE // (2 if dtype == torch.float64 else 1)
 
 
 def span(dtype: torch.dtype) -> int:
-    """Elements of a long row that are one item."""
-    return tile(dtype) * tables.TILES_PER_SPAN
+    """Elements of a long row that are one tile."""
+    return block_size(dtype) * tables.BLOCKS_PER_SPAN
 
 
 def compile_options(
@@ -64,7 +64,7 @@ def compile_options(
         "METHOD": tables.METHODS[method.name],
         "DTYPE": TYPES[str(dtype)],
         "SHAPES": shapes,
-        "TILE": tile(dtype),
+        "BLOCK_SIZE": block_size(dtype),
         "SPAN": span(dtype),
         "POLLS": 0 if target.kind == "cpu" else POLLS,
         "LANES": THREADS if amd else 0,

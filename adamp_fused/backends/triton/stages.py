@@ -1,4 +1,4 @@
-"""The stages of a step on Triton blocks: load, accumulate, decide, apply, and take back.
+"""The stages of a step on Triton blocks: load, accumulate, decide, apply, and roll back.
 
 Mathematics: ``formulas``, compiled from the very functions the reference backend runs. ``w`` is
 the :class:`Weight` of the program's tensor and ``n`` its :class:`Numbers`; addresses are int64,
@@ -81,8 +81,8 @@ def load_weight(weights, index):
         rows=tl.load(at + 4),
         cols=tl.load(at + 5),
         spans=tl.load(at + 6),
-        item_rows=tl.load(at + 7),
-        items=tl.load(at + 8),
+        tile_rows=tl.load(at + 7),
+        tiles=tl.load(at + 8),
         helpers=tl.load(at + 9),
         mode=tl.load(at + 10),
         shared=tl.load(at + 11),
@@ -143,7 +143,7 @@ def whole_vectors(count, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
 def load_real(base, start, offset, inside, like, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
     """Elements of a tensor in the type of the arithmetic, which is that of ``like``.
 
-    Not through L1: a helper may read what another multiprocessor has just written.
+    Not through L1: a helper may read what another SM has just written.
     """
     at = pointer(base, start, offset, DTYPE, ALIGNED)
     return tl.load(at, mask=inside, other=0.0, cache_modifier=".cg").to(like.dtype)
@@ -240,14 +240,14 @@ def prediction(w, DTYPE: tl.constexpr):
 
 
 @device
-def revisit(
-    w, grad, n, start, offset, inside, todo, radial, shrink, decay, undo_radial, undo_shrink,
+def fix_up_block(
+    w, grad, n, start, offset, inside, todo, radial, shrink, decay, applied_radial, applied_shrink,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Come back to a block whose moments are stored, and bring its rows ``todo`` to an outcome.
 
-    What was applied to them on speculation, ``undo_radial`` and ``undo_shrink``, is taken back
-    first (DEFERRED: nothing was).
+    What was applied to them on speculation, ``applied_radial`` and ``applied_shrink``, is rolled
+    back first (DEFERRED: nothing was).
     """
     p = load_real(w.p, start, offset, inside, n.eps, DTYPE, ALIGNED)
     m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)
@@ -257,14 +257,14 @@ def revisit(
     if METHOD == ADAMP:
         v = load_real(w.v, start, offset, inside, n.eps, DTYPE, ALIGNED)
     u = perturb(m, v, g, n, METHOD)
-    applied = undo_shrink != DEFERRED
-    undo_decay = undo_shrink
+    applied = applied_shrink != DEFERRED
+    applied_decay = applied_shrink
     if n.project_buffer:
         # What was read for u is u - k*p then; with that, the weight was changed by the decay alone.
-        undo_decay += n.step_size * undo_radial
-    p_old = tl.where(applied, recover_weight(p, u, undo_decay, n.step_size), p)
+        applied_decay += n.step_size * applied_radial
+    p_old = tl.where(applied, recover_weight(p, u, applied_decay, n.step_size), p)
     if n.project_buffer:
-        u = tl.where(applied, u + radial_part(p_old, undo_radial), u)
+        u = tl.where(applied, u + radial_part(p_old, applied_radial), u)
     p = tl.where(todo, apply_update(p_old, u, shrink, n.step_size, radial, decay), p)
     store_real(w.p, start, offset, inside, p, DTYPE, ALIGNED)
     if n.project_buffer:

@@ -1,8 +1,8 @@
 """The work of one launch as tables: what is known before a gradient is, built once per plan.
 
-A launch is a list of programs. Each takes one item of one tensor: a block of whole rows that fits
+A launch is a list of programs. Each takes one tile of one tensor: a block of whole rows that fits
 on chip, or a span of one long row. Tensors without a projection are one long row. A tensor whose
-outcome depends on several items is *shared*: its programs meet in a few words of memory and, after
+outcome depends on several tiles is *shared*: its programs meet in a few words of memory and, after
 them in the grid, helpers stand by for what its last program finds left to do (``kernels``).
 
 Pure host code that needs no Triton; the kernels read the two row types below by field order.
@@ -28,39 +28,39 @@ MODES = {"off": OFF, "channel": CHANNEL, "layer": LAYER, "auto": AUTO}
 METHODS = {"adamp": 0, "sgdp": 1}
 
 #: Elements a program holds at once. With 8 warps that is 8 float32 of each tensor a thread, which
-#: leaves registers for two programs or more on a multiprocessor.
-TILE = 2048
-#: Tiles in a span of a long row.
-TILES_PER_SPAN = 8
-#: Row lengths are rounded up to one of these for a tile: few, for each is code of its own; close
+#: leaves registers for two programs or more on an SM.
+BLOCK_SIZE = 2048
+#: Blocks in a span of a long row.
+BLOCKS_PER_SPAN = 8
+#: Row lengths are rounded up to one of these for a block: few, for each is code of its own; close
 #: together where weight matrices are, because the lanes past a row's end do nothing. None is
 #: narrower than 16 bytes: with more rows, and a sum of each, the kernel spills.
 WIDTHS = (4, 8, 16, 64, 256, 512, 1024, 2048)
-#: One helper stands by for so many items of a tensor: few where speculation nearly always leaves
-#: nothing to do, more where every item is left to do.
-ITEMS_PER_HELPER, DEFERRED_ITEMS_PER_HELPER = 8, 2
-#: Helpers start so many programs after their tensor's last item, by when it is decided, and are no
+#: One helper stands by for so many tiles of a tensor: few where speculation nearly always leaves
+#: nothing to do, more where every tile is left to do.
+TILES_PER_HELPER, DEFERRED_TILES_PER_HELPER = 8, 2
+#: Helpers start so many programs after their tensor's last tile, by when it is decided, and are no
 #: more than that: about as many as a large GPU runs at once.
 HELPER_LAG = 1024
 
-#: ``shape`` of a helper in the program table; an item's is ``2 * log2(width) + aligned``, where
+#: ``shape`` of a helper in the program table; a tile's is ``2 * log2(width) + aligned``, where
 #: width 1 stands for a span.
 HELPER = -1
 #: Per tensor and step: the gradient's address, the index of its numbers, the address of a learning
 #: rate that lives on the device.
 STEP_FIELDS = 3
-#: Per item: four sums, rows that failed the test, rows not updated yet.
+#: Per tile: four sums, rows that failed the test, rows not updated yet.
 SLOT_FIELDS = 6
-#: Per shared tensor: items arrived, next item to finish, state, and one that is only for fences.
+#: Per shared tensor: tiles arrived, next tile to fix up, state, and one that is only for fences.
 WORDS = 4
 
 
 class Weight(NamedTuple):
     """One tensor of a launch, a row of int64 (floats by their bits).
 
-    ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``item_rows`` per item.
+    ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``tile_rows`` per tile.
     ``scratch`` indexes the launch's scratch: per row a radial coefficient, per row the shrinkage
-    applied, the slots of the items, the layer's radial coefficient. ``channel_root`` and
+    applied, the slots of the tiles, the layer's radial coefficient. ``channel_root`` and
     ``layer_root``: 1/sqrt(row length) of both views.
     """
 
@@ -71,8 +71,8 @@ class Weight(NamedTuple):
     rows: Any
     cols: Any
     spans: Any
-    item_rows: Any
-    items: Any
+    tile_rows: Any
+    tiles: Any
     helpers: Any
     mode: Any
     shared: Any
@@ -118,7 +118,7 @@ class Tables:
     words_size: int
 
 
-def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> Tables:
+def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: int) -> Tables:
     """Tables for ``slots``, all of one dtype and none of them empty."""
     weights: list[Weight] = []
     pieces, order = (
@@ -127,13 +127,13 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
     )
     scratch = words = position = occurring = 0
     for index, slot in enumerate(slots):
-        weight, width = _weight(slot, moments, tile, span)
+        weight, width = _weight(slot, moments, block_size, span)
         weights.append(weight._replace(scratch=scratch, words=words))
         if weight.shared:
-            scratch += 2 * weight.rows + SLOT_FIELDS * weight.items + 1
+            scratch += 2 * weight.rows + SLOT_FIELDS * weight.tiles + 1
             words += WORDS
-        items = torch.arange(weight.items, device="cpu")
-        shapes = torch.full_like(items, 2 * (width.bit_length() - 1) + weight.aligned)
+        tiles = torch.arange(weight.tiles, device="cpu")
+        shapes = torch.full_like(tiles, 2 * (width.bit_length() - 1) + weight.aligned)
         if weight.aligned and weight.cols * slot.param.element_size() % 16:
             shapes[-1] -= 1  # The end of a single row: the last vector would reach past it.
         for shape in (int(shapes[0]), int(shapes[-1])):
@@ -142,8 +142,8 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
         for column in (shapes, helpers):
             own = torch.arange(len(column), device="cpu")
             pieces.append(torch.stack((torch.full_like(own, index), own, column), dim=1))
-        order.append(2 * (position + items))
-        position += weight.items
+        order.append(2 * (position + tiles))
+        position += weight.tiles
         order.append(torch.full((weight.helpers,), 2 * (position + HELPER_LAG) - 1, device="cpu"))
     programs = torch.cat(pieces)[torch.cat(order).argsort(stable=True)].to(torch.int32)
     return Tables(
@@ -156,19 +156,19 @@ def build(slots: list[Slot], moments: tuple[str, ...], tile: int, span: int) -> 
     )
 
 
-def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple[Weight, int]:
-    """The row of one tensor, and the width of its tiles (1: spans)."""
+def _weight(slot: Slot, moments: tuple[str, ...], block_size: int, span: int) -> tuple[Weight, int]:
+    """The row of one tensor, and the width of its blocks (1: spans)."""
     param = slot.param
     numel, itemsize = param.numel(), param.element_size()
     mode = MODES[slot.group["projection"]] if param.dim() > 1 else OFF
     rows = param.shape[0] if mode != OFF else 1
     cols = numel // rows
-    width = _width(cols, 16 // itemsize, tile) if mode != OFF else 1
+    width = _width(cols, 16 // itemsize, block_size) if mode != OFF else 1
     spans = _ceil_div(cols, span) if width == 1 else 1
-    item_rows = tile // width if width > 1 else 1
-    items = spans * _ceil_div(rows, item_rows)
-    shared = items > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
-    per_helper = ITEMS_PER_HELPER if mode == AUTO and itemsize > 2 else DEFERRED_ITEMS_PER_HELPER
+    tile_rows = block_size // width if width > 1 else 1
+    tiles = spans * _ceil_div(rows, tile_rows)
+    shared = tiles > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
+    per_helper = TILES_PER_HELPER if mode == AUTO and itemsize > 2 else DEFERRED_TILES_PER_HELPER
     m, v = slot.state[moments[0]], slot.state[moments[-1]]
     # Gradients move from step to step: a plan is made anew when one comes to lie otherwise.
     tensors = [param, m, v] if slot.grad is None else [param, m, v, slot.grad]
@@ -181,9 +181,9 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
         rows=rows,
         cols=cols,
         spans=spans,
-        item_rows=item_rows,
-        items=items,
-        helpers=min(_ceil_div(items, per_helper), HELPER_LAG) if shared else 0,
+        tile_rows=tile_rows,
+        tiles=tiles,
+        helpers=min(_ceil_div(tiles, per_helper), HELPER_LAG) if shared else 0,
         mode=mode,
         shared=int(shared),
         aligned=int(rows_aligned and all(t.data_ptr() % 16 == 0 for t in tensors)),
@@ -195,9 +195,9 @@ def _weight(slot: Slot, moments: tuple[str, ...], tile: int, span: int) -> tuple
     return weight, width
 
 
-def _width(cols: int, least: int, tile: int) -> int:
-    """The tile width for rows of ``cols`` elements; 1 where they are longer than a tile."""
-    return next((width for width in WIDTHS if least <= width <= tile and cols <= width), 1)
+def _width(cols: int, least: int, block_size: int) -> int:
+    """The width of a block for rows of ``cols`` elements; 1 where they are longer than a block."""
+    return next((width for width in WIDTHS if least <= width <= block_size and cols <= width), 1)
 
 
 def _ceil_div(a: int, b: int) -> int:

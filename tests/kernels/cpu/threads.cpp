@@ -24,7 +24,7 @@ struct Shape {
   Projection projection;
 };
 
-// Of one tile and of several; rows that share an tile, fill some, or are split; more tensors than
+// Of one tile and of several; rows that share a tile, fill some, or are split; more tensors than
 // one batch holds.
 std::vector<Shape> shapes() {
   std::vector<Shape> all = {{300, 257, Projection::kAuto},   {20, 5000, Projection::kAuto},

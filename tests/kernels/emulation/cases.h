@@ -53,13 +53,13 @@ inline const std::vector<Case>& cases() {
   constexpr Method kAdamP = Method::kAdamP, kSGDP = Method::kSGDP;
   static const auto make = [] {
     std::vector<Case> all;
-    // Several tiles: whole rows, pieces of rows, more rows than an tile may hold.
+    // Several tiles: whole rows, pieces of rows, more rows than a tile may hold.
     const std::vector<TensorSpec> large = {{40, 401}, {2, 7300}, {1, 8001}, {300, 17}};
     all.push_back({"few_large", kAdamP, {}, large, 6, 4});
     all.push_back({"few_large_nesterov", kAdamP, {1e-2, 0.1, true, true}, large, 6, 2});
     all.push_back({"few_large_sgdp", kSGDP, {}, large, 6, 2, true});
     all.push_back({"few_large_paper", kSGDP, {1e-2, 0.1, false, true, false}, large, 6, 2});
-    // An tile of one row, which it does not fill.
+    // A tile of one row, which it does not fill.
     all.push_back({"one_row_tiles", kAdamP, {}, {{3, 4001}}, 2});
     // Norms on either side of eps.
     const std::vector<TensorSpec> short_rows = {{40, 401}, {9, 31}, {12, 1}};

@@ -16,7 +16,7 @@ from kernels.emulation.sources import (
 )
 
 _HINT = "a hint, what leaves the cache first"
-_SIZE = "any size of an tile that shared memory holds is right"
+_SIZE = "any size of a tile that shared memory holds is right"
 _ORDER = "work may be drawn in another order, and in other portions"
 _MEMORY = "more memory than needed, or as much"
 _ONE = "any one thread may do it, all of them having met before"
@@ -32,7 +32,7 @@ _KNOWN = (
     (LOOPS, "load<kCount, !kSecondPass>", "load<kCount, kSecondPass>", _HINT),
     (LOOPS, "store<kCount, true>", "store<kCount, false>", _HINT),
     (LOOPS, "store<kCount, !kSecondPass>", "store<kCount, kSecondPass>", _HINT),
-    (SPAN, "const Vector16 wide = kStreaming ?", "!(kStreaming) ?", _HINT),
+    (SPAN, "const Vector16 vector = kStreaming ?", "!(kStreaming) ?", _HINT),
     (TENSOR, "speculation == Speculation::kChannelRows || one_tile()) {", "} else if (", _HINT),
     (TENSOR, "sweep<true, false, false>", "sweep<true, false, true>", _HINT),
     (TENSOR, "sweep<true, false, false>", "sweep<true, true, false>", "a tile nobody reads"),

@@ -1,4 +1,4 @@
-// Whether row_of() finds the row of every element of every span that fits in an tile.
+// Whether row_of() finds the row of every element of every span that fits in a tile.
 #include <cstdio>
 
 #include "../../../csrc/cuda/span.cuh"

@@ -91,8 +91,8 @@ MUTATIONS = (
     Mutation(
         "halves of a pack swapped in one way only",
         TILE,
-        "const Vector16 wide = load_shared_vector(&values[at(span, i)]);",
-        "const Vector16 wide = load_shared_vector(&values[i + (-span.head & (kWidth - 1))]);",
+        "const Vector16 vector = load_shared_vector(&values[at(span, i)]);",
+        "const Vector16 vector = load_shared_vector(&values[i + (-span.head & (kWidth - 1))]);",
         all_types=True,
     ),
     Mutation(

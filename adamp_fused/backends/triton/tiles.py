@@ -1,6 +1,6 @@
-"""What a program does to one item: sweep it, and come back to it if its tensor's outcome asks.
+"""What a program does to one tile: sweep it, and come back to it if its tensor's outcome asks.
 
-An item of a shared tensor leaves its sums in slots of the scratch, and for each row the radial
+A tile of a shared tensor leaves its sums in slots of the scratch, and for each row the radial
 coefficient and the shrinkage that was applied.
 """
 
@@ -24,10 +24,10 @@ from adamp_fused.backends.triton.stages import (
     coefficients,
     decide,
     device,
+    fix_up_block,
     prediction,
     radial_coefficient,
     radial_part,
-    revisit,
     root,
     row_passes,
     store_real,
@@ -42,56 +42,56 @@ ALIGNED_SHAPES, UNALIGNED_SHAPES = tl.constexpr(0xAAAAAAAA), tl.constexpr(0x5555
 
 
 @device
-def slot(scratch, w, field: tl.constexpr, item):
-    """Where an item leaves a sum: ``field`` of pp, gg, pg, pu, failed rows, deferred rows."""
-    return scratch + w.scratch + 2 * w.rows + field * w.items + item
+def slot(scratch, w, field: tl.constexpr, tile):
+    """Where a tile leaves a sum: ``field`` of pp, gg, pg, pu, failed rows, deferred rows."""
+    return scratch + w.scratch + 2 * w.rows + field * w.tiles + tile
 
 
 @device
 def layer_slot(scratch, w):
     """Where the radial coefficient of the layer view is left."""
-    return scratch + w.scratch + 2 * w.rows + SLOT_FIELDS * w.items
+    return scratch + w.scratch + 2 * w.rows + SLOT_FIELDS * w.tiles
 
 
 @device
-def leave_sums(scratch, w, item, pp, gg, pg, pu, failed, deferred):
-    """Fill an item's slots, from which the totals are added up in a fixed order."""
-    tl.store(slot(scratch, w, 0, item), pp)
-    tl.store(slot(scratch, w, 1, item), gg)
-    tl.store(slot(scratch, w, 2, item), pg)
-    tl.store(slot(scratch, w, 3, item), pu)
-    tl.store(slot(scratch, w, 4, item), failed.to(pp.dtype))
-    tl.store(slot(scratch, w, 5, item), deferred.to(pp.dtype))
+def leave_sums(scratch, w, tile, pp, gg, pg, pu, failed, deferred):
+    """Fill a tile's slots, from which the totals are added up in a fixed order."""
+    tl.store(slot(scratch, w, 0, tile), pp)
+    tl.store(slot(scratch, w, 1, tile), gg)
+    tl.store(slot(scratch, w, 2, tile), pg)
+    tl.store(slot(scratch, w, 3, tile), pu)
+    tl.store(slot(scratch, w, 4, tile), failed.to(pp.dtype))
+    tl.store(slot(scratch, w, 5, tile), deferred.to(pp.dtype))
 
 
 @device
-def load_slots(scratch, w, field: tl.constexpr, item, inside):
-    """One sum of several items, which other programs have written in this launch."""
-    return tl.load(slot(scratch, w, field, item), mask=inside, other=0.0, cache_modifier=".cg")
+def load_slots(scratch, w, field: tl.constexpr, tile, inside):
+    """One sum of several tiles, which other programs have written in this launch."""
+    return tl.load(slot(scratch, w, field, tile), mask=inside, other=0.0, cache_modifier=".cg")
 
 
-# ---- accumulate, and apply what is certain or foreseen -------------------------------------------
+# ---- accumulate, and apply what is certain or predicted ------------------------------------------
 
 
 @device
 def may_apply(outcome, passes, shrink, n):
     """1 where a row of a shared tensor may be updated under a predicted outcome, else 0."""
     likely = tl.where(outcome == NONE, 1, tl.where(outcome == CHANNEL, passes, 0))
-    # A weight that has become infinite cannot be taken back.
+    # A weight that has become infinite cannot be rolled back.
     likely = tl.where(n.step_size <= 1e30, likely, 0)
     return tl.where(tl.abs(shrink) <= REVERSIBLE, likely, 0)
 
 
 @device
 def sweep_rows(
-    w, grad, n, item, scratch,
-    METHOD: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    w, grad, n, tile, scratch,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, WIDTH: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """An item of whole rows, all of them on chip at once."""
-    ROWS: tl.constexpr = TILE // WIDTH
+    """A tile of whole rows, all of them on chip at once."""
+    ROWS: tl.constexpr = BLOCK_SIZE // WIDTH
     row = tl.arange(0, ROWS)
-    first = item.to(tl.int64) * ROWS
+    first = tile.to(tl.int64) * ROWS
     valid = row < w.rows - first
     cols = whole_vectors(w.cols.to(tl.int32), DTYPE, ALIGNED)
     col = tl.arange(0, WIDTH)[None, :]
@@ -126,20 +126,20 @@ def sweep_rows(
         tl.store(rows, row_radial, mask=valid)
         tl.store(rows + w.rows, tl.where(now != 0, shrink, DEFERRED), mask=valid)
         deferred = tl.sum(tl.where(valid, 1 - now, 0), 0)
-        leave_sums(scratch, w, item, sum_pp, sum_gg, sum_pg, sum_pu, failed, deferred)
+        leave_sums(scratch, w, tile, sum_pp, sum_gg, sum_pg, sum_pu, failed, deferred)
     elif w.mode == AUTO:
         tl.store(w.view.to(tl.pointer_type(tl.int32)), decided)
 
 
 @device
 def sweep_span(
-    w, grad, n, item, scratch,
-    METHOD: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, SPAN: tl.constexpr,
+    w, grad, n, tile, scratch,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, SPAN: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """An item that is a span of a long row, or all of it; read twice only where it is projected."""
-    row = item // w.spans
-    first = (item % w.spans) * SPAN
+    """A tile that is a span of a long row, or all of it; read twice only where it is projected."""
+    row = tile // w.spans
+    first = (tile % w.spans) * SPAN
     start = row * w.cols + first
     count = whole_vectors(tl.minimum(w.cols - first, SPAN).to(tl.int32), DTYPE, ALIGNED)
     shared = w.shared != 0
@@ -148,10 +148,10 @@ def sweep_span(
     plain = tl.where(predicted == NONE, may_apply(predicted, 0, n.decay, n), 0)
     at_once = tl.where(w.mode == NONE, 1, tl.where(shared, plain, 0))
 
-    zero = tl.zeros([TILE], dtype=n.eps.dtype)
+    zero = tl.zeros([BLOCK_SIZE], dtype=n.eps.dtype)
     all_pp, all_gg, all_pg, all_pu = zero, zero, zero, zero
-    for base in range(0, count, TILE):
-        offset = base + tl.arange(0, TILE)
+    for base in range(0, count, BLOCK_SIZE):
+        offset = base + tl.arange(0, BLOCK_SIZE)
         inside = offset < count
         p, g, u, m = accumulate(w, grad, n, start, offset, inside, METHOD, DTYPE, ALIGNED)
         store_real(w.m, start, offset, inside, m, DTYPE, ALIGNED)
@@ -177,9 +177,9 @@ def sweep_span(
             # The sweep before wrote what other threads now read.
             tl.debug_barrier()
             nothing = tl.full((), DEFERRED, n.eps.dtype)
-            for base in range(0, count, TILE):
-                offset = base + tl.arange(0, TILE)
-                revisit(
+            for base in range(0, count, BLOCK_SIZE):
+                offset = base + tl.arange(0, BLOCK_SIZE)
+                fix_up_block(
                     w, grad, n, start, offset, offset < count, True,
                     radial, shrink, decay, radial, nothing, METHOD, DTYPE, ALIGNED,
                 )  # fmt: skip
@@ -190,7 +190,7 @@ def sweep_span(
             tl.store(rows, row_radial, mask=w.spans == 1)
             tl.store(rows + w.rows, tl.where(now != 0, shrink, DEFERRED), mask=first == 0)
             failed = tl.where(w.spans == 1, 1 - passes, 0)
-            leave_sums(scratch, w, item, pp, gg, pg, pu, failed, 1 - now)
+            leave_sums(scratch, w, tile, pp, gg, pg, pu, failed, 1 - now)
         elif w.mode == AUTO:
             tl.store(w.view.to(tl.pointer_type(tl.int32)), decided)
 
@@ -199,54 +199,54 @@ def sweep_span(
 
 
 @device
-def finish(
-    w, grad, n, item, scratch, outcome, predicted,
-    METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, TILE: tl.constexpr,
+def fix_up(
+    w, grad, n, tile, scratch, outcome, predicted,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, BLOCK_SIZE: tl.constexpr,
     SPAN: tl.constexpr,
 ):  # fmt: skip
-    """Bring what an item has left to do to the outcome of its tensor."""
-    deferred = tl.load(slot(scratch, w, 5, item), cache_modifier=".cg")
+    """Bring what a tile has left to do to the outcome of its tensor."""
+    deferred = tl.load(slot(scratch, w, 5, tile), cache_modifier=".cg")
     if (outcome != predicted) | (deferred > 0):
-        first_row = item // w.spans * w.item_rows
-        first = (item % w.spans) * SPAN
+        first_row = tile // w.spans * w.tile_rows
+        first = (tile % w.spans) * SPAN
         line = tl.minimum(w.cols - first, SPAN).to(tl.int32)
-        count = line * tl.minimum(w.rows - first_row, w.item_rows).to(tl.int32)
+        count = line * tl.minimum(w.rows - first_row, w.tile_rows).to(tl.int32)
         start = first_row * w.cols + first
         records = scratch + w.scratch + first_row
         # The span that ends a single row may be no whole number of vectors.
         aligned = (w.aligned != 0) & (count * (DTYPE.primitive_bitwidth // 8) % 16 == 0)
         if ALIGNED_SHAPES & SHAPES:
             if aligned:
-                finish_run(
+                fix_up_run(
                     w, grad, n, start, count, line, records, scratch, outcome, predicted,
-                    METHOD, DTYPE, TILE, True,
+                    METHOD, DTYPE, BLOCK_SIZE, True,
                 )  # fmt: skip
         if UNALIGNED_SHAPES & SHAPES:
             if aligned == 0:
-                finish_run(
+                fix_up_run(
                     w, grad, n, start, count, line, records, scratch, outcome, predicted,
-                    METHOD, DTYPE, TILE, False,
+                    METHOD, DTYPE, BLOCK_SIZE, False,
                 )  # fmt: skip
 
 
 @device
-def finish_run(
+def fix_up_run(
     w, grad, n, start, count, line, records, scratch, outcome, predicted,
-    METHOD: tl.constexpr, DTYPE: tl.constexpr, TILE: tl.constexpr, ALIGNED: tl.constexpr,
+    METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Finish ``count`` elements from ``start``, in rows of ``line``, with their rows' records."""
+    """Fix up ``count`` elements from ``start``, in rows of ``line``, with their rows' records."""
     count = whole_vectors(count, DTYPE, ALIGNED)
     layer_radial = tl.load(layer_slot(scratch, w), cache_modifier=".cg")
-    for base in range(0, count, TILE):
-        offset = base + tl.arange(0, TILE)
+    for base in range(0, count, BLOCK_SIZE):
+        offset = base + tl.arange(0, BLOCK_SIZE)
         inside = offset < count
         record = records + offset // line
         row_radial = tl.load(record, mask=inside, other=0.0, cache_modifier=".cg")
         applied = tl.load(record + w.rows, mask=inside, other=0.0, cache_modifier=".cg")
         radial, shrink, decay = coefficients(outcome, row_radial, layer_radial, n)
-        undo_radial = tl.where(predicted == CHANNEL, row_radial, 0.0)
+        applied_radial = tl.where(predicted == CHANNEL, row_radial, 0.0)
         todo = (applied == DEFERRED) | (outcome != predicted)
-        revisit(
+        fix_up_block(
             w, grad, n, start, offset, inside, todo,
-            radial, shrink, decay, undo_radial, applied, METHOD, DTYPE, ALIGNED,
+            radial, shrink, decay, applied_radial, applied, METHOD, DTYPE, ALIGNED,
         )  # fmt: skip
