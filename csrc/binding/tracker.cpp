@@ -11,6 +11,159 @@ namespace py = pybind11;
 
 namespace adamp {
 
+namespace {
+
+DType dtype_of(const c10::TensorImpl& tensor) {
+  switch (c10::typeMetaToScalarType(tensor.dtype())) {
+    case at::kFloat:
+      return DType::kFloat32;
+    case at::kDouble:
+      return DType::kFloat64;
+    case at::kBFloat16:
+      return DType::kBFloat16;
+    case at::kHalf:
+      return DType::kFloat16;
+    default:
+      throw std::invalid_argument("a plan takes float32, float64, bfloat16 or float16");
+  }
+}
+
+Projection projection_of(const std::string& option, const c10::TensorImpl& param) {
+  if (param.dim() < 2 || option == "off") return Projection::kOff;
+  if (option == "channel") return Projection::kChannel;
+  if (option == "layer") return Projection::kLayer;
+  if (option == "auto") return Projection::kAuto;
+  throw std::invalid_argument("adamp_fused: there is no projection named '" + option + "'");
+}
+
+// Whether a gradient can be walked beside its parameter, at the parameter's own offsets.
+bool fits(const at::Tensor& grad, const c10::TensorImpl& param) {
+  if (grad.layout() != at::kStrided || grad.is_neg() || grad.dtype() != param.dtype() ||
+      grad.device() != param.device() || !equal(grad.sizes(), param.sizes())) {
+    return false;
+  }
+  if (equal(grad.strides(), param.strides()) || param.numel() == 0) return true;
+  for (int64_t d = 0; d < param.dim(); ++d) {
+    if (param.size(d) != 1 && grad.stride(d) != param.stride(d)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Entry::Entry(Method method, const py::handle& slot, StepLock& lock)
+    : param(slot.attr("param").ptr(), lock), group(slot.attr("group_index").cast<int32_t>()) {
+  const py::dict values = slot.attr("state");
+  const auto of_state = [&](PyObject* key) {
+    PyObject* const value = key == nullptr ? nullptr : PyDict_GetItem(values.ptr(), key);
+    return value == nullptr ? Guard() : Guard(value, key, lock);
+  };
+  const py::dict options = slot.attr("group");
+  projection = projection_of(options["projection"].cast<std::string>(), param.tensor());
+  const StateKeys& keys = state_keys(method);
+  moment1 = of_state(keys.moment1);
+  moment2 = of_state(keys.moment2);
+  step = of_state(keys.step);
+  if (projection == Projection::kAuto) view = of_state(names().view);
+  const py::object given = slot.attr("grad");
+  if (given.is_none()) return;
+  has_grad = true;
+  const c10::TensorImpl* const grad = THPVariable_Unpack(given.ptr()).unsafeGetTensorImpl();
+  if (param.tensor().numel() > 0) grad_address = address_to_read(grad);
+  lock.add(grad);
+}
+
+TensorInfo Entry::info() const {
+  const c10::TensorImpl& tensor = param.tensor();
+  TensorInfo info = {};
+  info.param = param.data;
+  info.moment1 = moment1.data;
+  info.moment2 = moment2.data;
+  info.view = static_cast<int32_t*>(view.data);
+  // Without a test of rows a tensor is one run of elements.
+  info.rows = projection == Projection::kOff ? 1 : tensor.size(0);
+  info.cols = info.rows == 0 ? 0 : tensor.numel() / info.rows;
+  info.dtype = dtype_of(tensor);
+  info.projection = projection;
+  return info;
+}
+
+void Entry::prefetch() const {
+  param.prefetch();
+  for (const Guard* guard : {&moment1, &moment2, &step, &view}) {
+    if (*guard) guard->hint.prefetch();
+  }
+  if (last_grad_.tensor != nullptr) last_grad_.prefetch();
+  __builtin_prefetch(step.data);
+  __builtin_prefetch(state);
+}
+
+bool Entry::refresh(PyObject* object, StepLock& lock) {
+  if (!param.check(object, lock)) return false;
+  const c10::TensorImpl& now = param.tensor();
+  const at::Tensor& grad = now.grad();
+  has_grad = grad.defined();
+  if ((has_grad && !fits(grad, now)) || !check_state(lock)) return false;
+  // A count below 0, or none, was written into it: of that too the checks will tell.
+  if (has_grad && step && !(count() >= 0)) return false;
+  grad_address = nullptr;
+  if (!has_grad) return true;
+  const c10::TensorImpl* const impl = grad.unsafeGetTensorImpl();
+  last_grad_ = PrefetchHint::of(impl);
+  if (now.numel() == 0) return true;
+  grad_address = address_to_read(impl);
+  lock.add(impl);
+  // Without memory, which the checks of a new plan will say.
+  return grad_address != nullptr;
+}
+
+// Whether every tensor of the state is the one it was, where it was.
+bool Entry::check_state(StepLock& lock) const {
+  const Guard* const all[] = {&moment1, &moment2, &step, &view};
+  int wanted = 0, found = 0;
+  for (const Guard* guard : all) wanted += static_cast<bool>(*guard);
+  // The keys nearly always are the very strings that we know: then no hash has to be looked up.
+  Py_ssize_t position = 0;
+  PyObject *key, *value;
+  while (PyDict_Next(state, &position, &key, &value)) {
+    for (const Guard* guard : all) {
+      if (key != guard->key) continue;
+      if (value != guard->object || !guard->check(lock)) return false;
+      ++found;
+    }
+  }
+  if (found == wanted) return true;
+  for (const Guard* guard : all) {
+    if (*guard && (PyDict_GetItem(state, guard->key) != guard->object || !guard->check(lock))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+double Entry::count() const {
+  return step.is_double() ? *static_cast<const double*>(step.data)
+                          : *static_cast<const float*>(step.data);
+}
+
+double Entry::next_count() const {
+  if (!has_grad || !step) return 0;
+  return step.is_double() ? count() + 1 : static_cast<float>(count()) + 1.0f;
+}
+
+void Entry::end_step() {
+  if (!has_grad) return;
+  if (step) {
+    step.is_double() ? ++*static_cast<double*>(step.data) : ++*static_cast<float*>(step.data);
+    step.bump_version();
+  }
+  if (grad_address == nullptr) return;
+  param.bump_version();
+  for (const Guard* guard : {&moment1, &moment2, &view}) {
+    if (*guard) guard->bump_version();
+  }
+}
+
 Tracker::Tracker(Method method, const py::list& slots, const py::list& groups,
                  const py::dict& state)
     : options_{method, std::nullopt} {

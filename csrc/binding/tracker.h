@@ -6,10 +6,42 @@
 
 #include <vector>
 
-#include "entry.h"
+#include "../core/params.h"
+#include "guards.h"
 #include "options.h"
 
 namespace adamp {
+
+// A step of many small tensors is spent on looking at them: little is kept, and is looked at once.
+struct Entry {
+  // `slot`: an adamp_fused.backends.protocol.Slot.
+  Entry(Method method, const pybind11::handle& slot, StepLock& lock);
+
+  // Prefetches what refresh() and end_step() look at.
+  void prefetch() const;
+  // Takes this step's gradient; false where the plan must be made anew. `object` is the parameter
+  // that the group lists now, `state` its state now.
+  bool refresh(PyObject* object, StepLock& lock);
+  // The step count after this step; 0 where none is kept, or there is no gradient.
+  double next_count() const;
+  // After it: advances the step count and notes that everything else has been written.
+  void end_step();
+  TensorInfo info() const;
+
+  ParamGuard param;
+  Guard moment1, moment2, step, view;
+  PyObject* state = nullptr;           // the dictionary; borrowed, and found anew at every step
+  const void* grad_address = nullptr;  // null: nothing to do
+  bool has_grad = false;
+  int32_t group;
+  Projection projection;
+
+ private:
+  bool check_state(StepLock& lock) const;
+  double count() const;  // what `step` holds
+
+  PrefetchHint last_grad_;
+};
 
 // Whatever belongs to the user is kept alive from refresh() to end_step(), and not between steps.
 class Tracker {

@@ -35,7 +35,7 @@ MACHINE = tuple(
 )
 BINDING = tuple(
     f"csrc/binding/{name}.cpp"
-    for name in ("module", "plan", "tracker", "step_plan", "entry", "options")
+    for name in ("module", "plan", "tracker", "step_plan", "options")
 )
 DRIVER = tuple(
     f"tests/kernels/emulation/{name}.cpp"
