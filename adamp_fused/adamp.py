@@ -1,4 +1,4 @@
-"""FusedAdamP: AdamP (Heo et al., ICLR 2021) at the price of AdamW."""
+"""FusedAdamP: AdamP (Heo et al., ICLR 2021) at the cost of AdamW."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FusedSGDP: SGDP (Heo et al., ICLR 2021) at the price of SGD with momentum."""
+"""FusedSGDP: SGDP (Heo et al., ICLR 2021) at the cost of SGD with momentum."""
 
 from __future__ import annotations
 
