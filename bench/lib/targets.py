@@ -108,7 +108,7 @@ class Verdict:
         worst: the worst figure, or None.
         where: the workload and detail of the worst figure.
         noise: measured by the A/A control of the group.
-        verdict: "met", "missed", or why there is none.
+        verdict: "met", "missed" or "not measured".
         by_threads: the worst figure for each number of threads.
     """
 
@@ -188,11 +188,11 @@ def noise_of(cells: list[Cell], group: str) -> float | None:
     return max(found, default=None)
 
 
-def judge(target: Target, cells: list[Cell], missing: str) -> Verdict:
-    """The verdict on one target: "met", "missed", or ``missing`` where it has no cells."""
+def judge(target: Target, cells: list[Cell]) -> Verdict:
+    """The verdict on one target."""
     own = [c for c in cells if (c.group, c.name) == (target.group, target.name)]
     if not own:
-        return Verdict(target, None, "", None, missing)
+        return Verdict(target, None, "", None, "not measured")
     noise = noise_of(cells, target.group) if target.noise else None
     allowed = min(noise or 0.0, NOISE_AT_MOST)
     worst_of = min if target.least else max
@@ -209,3 +209,10 @@ def judge(target: Target, cells: list[Cell], missing: str) -> Verdict:
     parts = [worst.workload, *worst.detail.split(", ")]
     where = ", ".join(part for part in parts if part not in ("", target.name))
     return Verdict(target, worst.figure, where, noise, "met" if met else "missed", by_threads)
+
+
+def verdicts(cells: list[Cell], gpu: bool) -> list[Verdict]:
+    """The verdicts on the targets of a device, by group as far as the group was measured."""
+    groups = {cell.group for cell in cells}
+    chosen = (t for t in TARGETS if t.applies_to(gpu) and (t.gpu is None or t.group in groups))
+    return [judge(target, cells) for target in chosen]
