@@ -57,11 +57,7 @@ def _epilog() -> str:
     found, _ = implementations(_device("auto"))
     lines += ["", "implementations here:", *(f"  {each.key:<22} {each.label}" for each in found)]
     lines += ["", "outcomes of the projection test:"]
-    lines += ["  natural      as in training: weights before a BatchNorm channel-wise; other"]
-    lines += ["               matrices layer-wise, by chance, in 2 % of steps"]
-    lines += ["  projected    every matrix channel-wise", "  unprojected  none"]
-    lines += ["  alternating  matrices in turn channel-wise and not at all"]
-    lines += ["  mixed        matrices in turn layer-wise, channel-wise and not at all"]
+    lines += [f"  {outcome:<12} {meaning}" for outcome, meaning in OUTCOMES.items()]
     return "\n".join(lines)
 
 

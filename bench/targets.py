@@ -11,7 +11,8 @@ from bench import targets_cpu, targets_gpu
 from bench.lib import machine
 from bench.lib.implementations import Skipped
 from bench.lib.report import console, files, target_table
-from bench.lib.targets import TARGETS, Cell, verdicts
+from bench.lib.targets import TARGETS, Cell
+from bench.lib.verdicts import verdicts
 
 ROUNDS = 20
 

@@ -18,7 +18,8 @@ from bench.lib.bandwidth import Bandwidth
 from bench.lib.implementations import ADAM, SGD_, control_key
 from bench.lib.measure import Row, WorkloadResult
 from bench.lib.report import target_table
-from bench.lib.targets import CONTROL, TARGETS, Cell, Target, judge, verdicts
+from bench.lib.targets import CONTROL, TARGETS, Cell, Target
+from bench.lib.verdicts import judge, verdicts
 
 CPU = torch.device("cpu")
 STRICT = Target("g", "row", "case", "baseline", 1.0)

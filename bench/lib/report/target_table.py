@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bench.lib.report import console, markdown
-from bench.lib.targets import NOISE_AT_MOST, OUTCOME_CASES, Cell, Target, Verdict, verdicts
+from bench.lib.targets import OUTCOME_CASES, Cell, Target
+from bench.lib.verdicts import NOISE_AT_MOST, Verdict, verdicts
 
 NOISE = (
     "Noise: the largest deviation from 1 of the A/A control, a second copy of the baseline that "
