@@ -28,7 +28,7 @@ CONSTANTS = {
     "ADAMP_TILE_ELEMENTS_FLOAT64": "tile_elements(DType::kFloat64)",
     "ADAMP_TILE_ROWS": "max_rows(DType::kFloat32)",
     "ADAMP_TILE_ROWS_FLOAT64": "max_rows(DType::kFloat64)",
-    "ADAMP_THIN_COLS": "kThinCols",
+    "ADAMP_MAX_THIN_COLS": "kMaxThinCols",
     "ADAMP_TILES_PER_FIXUP": "kItemsPerFinish",
     "ADAMP_INLINE_CAPACITY": "kInlineCapacity",
 }

@@ -46,9 +46,9 @@ constexpr int max_rows(DType dtype) {
 }
 // An item holds as many thin rows as it has room for, and nothing is kept of a row but its
 // elements.
-constexpr int64_t kThinCols = ADAMP_THIN_COLS;
+constexpr int64_t kMaxThinCols = ADAMP_MAX_THIN_COLS;
 constexpr bool has_thin_rows(const TensorInfo& tensor) {
-  return tensor.cols <= kThinCols && tensor.rows > max_rows(tensor.dtype);
+  return tensor.cols <= kMaxThinCols && tensor.rows > max_rows(tensor.dtype);
 }
 
 // Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where

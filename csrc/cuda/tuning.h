@@ -45,8 +45,8 @@
 
 // Rows of at most so many elements are thin: ADAMP_TILE_ROWS of them would leave most of a tile
 // empty. Not varied so far.
-#ifndef ADAMP_THIN_COLS
-#define ADAMP_THIN_COLS 16
+#ifndef ADAMP_MAX_THIN_COLS
+#define ADAMP_MAX_THIN_COLS 16
 #endif
 
 // Tiles of one entry of the work queue in the fix-up pass.
