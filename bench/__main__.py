@@ -57,11 +57,7 @@ def _epilog() -> str:
     found, _ = implementations(_device("auto"))
     lines += ["", "implementations here:", *(f"  {each.key:<22} {each.label}" for each in found)]
     lines += ["", "outcomes of the projection test:"]
-    lines += ["  natural      as in training: weights before a BatchNorm channel-wise; other"]
-    lines += ["               matrices layer-wise, by chance, in 2 % of steps"]
-    lines += ["  projected    every matrix channel-wise", "  unprojected  none"]
-    lines += ["  alternating  matrices in turn channel-wise and not at all"]
-    lines += ["  mixed        matrices in turn layer-wise, channel-wise and not at all"]
+    lines += [f"  {outcome:<12} {meaning}" for outcome, meaning in OUTCOMES.items()]
     return "\n".join(lines)
 
 
@@ -123,18 +119,13 @@ def _parser() -> argparse.ArgumentParser:
         option("--out", help="folder for results (default: $OUT, else bench/results)")
         for add in options:
             add(command)
-    summary = "rewrite the tables of docs/performance.md from the JSON files"
-    command = commands.add_parser("tables", help=summary, description=summary)
-    option = command.add_argument
-    path = Path("docs/performance.md")
-    option("--page", type=Path, default=path, help=f"file to rewrite ({path})")
-    option("--results", type=Path, default=files.COMMITTED, help="folder of the JSON files")
-    option("--check", action="store_true", help="change nothing, fail if out of date")
-    summary = "draw the README's pictures from the JSON files"
-    command = commands.add_parser("pictures", help=summary, description=summary)
-    command.add_argument(
-        "--results", type=Path, default=files.COMMITTED, help="folder of the files"
-    )
+    drawn = {
+        "tables": "rewrite the tables of docs/performance.md from the JSON files",
+        "pictures": "draw the README's pictures from the JSON files",
+    }
+    for name, summary in drawn.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.add_argument("--results", type=Path, default=files.COMMITTED, help="their folder")
     return parser
 
 
@@ -180,7 +171,7 @@ def main(arguments: list[str]) -> int:
         arguments = ["all", *arguments]
     options = parser.parse_args(arguments)
     if options.command == "tables":
-        return tables.run(options.page, options.results, options.check)
+        return tables.run(options.results)
     if options.command == "pictures":
         return pictures.run(options.results)
     if options.threads is not None:

@@ -170,12 +170,10 @@ def run(device: torch.device, rounds: int, most: int, most_tensors: int, out: Pa
                     report.points.append(item)
                     if item.ms > TOO_SLOW * 1e3 and not _needed(item):
                         members[name] = [i for i in members[name] if i.key != item.implementation]
-            console.say(f"  {sweep}: {workload.title}, {workload.numel:,} parameters", style="dim")
+            console.say(f"  {sweep}: {workload.title}, {workload.numel:,} parameters", console.DIM)
             files.write(path, report)
-    for left_out in report.skipped:
-        console.say(f"  not measured: {left_out.name}: {left_out.reason}", style="dim")
     growth_plot.draw(dataclasses.asdict(report), path.with_suffix(".png"))
-    console.say(f"  results: {path}", style="dim")
+    console.finish(report.skipped, path)
 
 
 def _needed(point: Point) -> bool:

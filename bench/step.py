@@ -82,7 +82,7 @@ def _explain(settings: Settings) -> None:
         f"Medians of alternating rounds; slow implementations get fewer rounds.\n"
         f"ratio: to {baselines}. MB: bytes of one pass (p, g and states read, p and states "
         f"written).\nof bandwidth: these bytes per second over the memory bandwidth.\n",
-        style="dim",
+        console.DIM,
     )
 
 
@@ -94,7 +94,7 @@ def run(
     out: Path,
 ) -> None:
     """Measure all workloads, print a table for each and keep the report up to date on disk."""
-    prefix = files.device_prefix(settings.device)
+    path = out / f"{files.device_prefix(settings.device)}-step.json"
     report = StepReport(
         machine=machine.describe(settings.device),
         settings={
@@ -113,8 +113,6 @@ def run(
         else:
             report.workloads.append(measured)
             show(measured, settings)
-        files.write(out / f"{prefix}-step.json", report)
-    for item in report.skipped:
-        console.say(f"  not measured: {item.name}: {item.reason}", style="dim")
-    plots.step_ratios(dataclasses.asdict(report), out / f"{prefix}-step.png")
-    console.say(f"  results: {out / f'{prefix}-step.json'}", style="dim")
+        files.write(path, report)
+    plots.step_ratios(dataclasses.asdict(report), path.with_suffix(".png"))
+    console.finish(report.skipped, path)

@@ -11,7 +11,8 @@ from bench import targets_cpu, targets_gpu
 from bench.lib import machine
 from bench.lib.implementations import Skipped
 from bench.lib.report import console, files, target_table
-from bench.lib.targets import TARGETS, Cell, judge
+from bench.lib.targets import TARGETS, Cell
+from bench.lib.verdicts import verdicts
 
 ROUNDS = 20
 
@@ -24,16 +25,6 @@ class TargetsReport:
     settings: dict[str, str | int]
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
     cells: list[Cell] = dataclasses.field(default_factory=list)
-
-
-def missing(gpu: bool | None, device: torch.device) -> str:
-    """Why a target has no figure: another device, or it was left out or impossible."""
-    on_gpu = device.type == "cuda"
-    if gpu is None or gpu == on_gpu:
-        return "not measured"
-    if gpu and torch.cuda.is_available():
-        return "with --device cuda"
-    return "no GPU here" if gpu else "with --device cpu"
 
 
 def run(
@@ -57,6 +48,5 @@ def run(
         if cells:
             target_table.show_cells(group, cells)
         files.write(path, report)
-    rows = [judge(target, report.cells, missing(target.gpu, device)) for target in TARGETS]
-    target_table.show(rows, report.skipped)
-    console.say(f"  results: {path}", style="dim")
+    target_table.show(verdicts(report.cells, gpu))
+    console.finish(report.skipped, path)

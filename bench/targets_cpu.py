@@ -65,7 +65,7 @@ def outcomes(group: str, family: Family, workload: Workload, rounds: int) -> Fou
     option assumes: the same update with the test and without.
     """
     weights = make_weights(workload, CPU, torch.float32)
-    baseline = baseline_of(family, CPU)
+    baseline = baseline_of(family)
     first, second, auto = members = [
         Runner(implementation, weights)
         for implementation in (baseline, control_of(baseline), ours(CPU, family))
@@ -124,7 +124,7 @@ def beside_a_busy_process(rounds: int) -> Found:
     if not busy.enough_cores():
         yield Skipped("busy", "needs two cores, and a system that lets a process choose them")
         return
-    baseline, workload = baseline_of(ADAM, CPU), WORKLOADS["resnet50"]()
+    baseline, workload = baseline_of(ADAM), WORKLOADS["resnet50"]()
     with busy.one_of_two_cores():
         yield from compare("busy", baseline, workload, rounds, ("natural",), threads=(2,))
 
@@ -148,7 +148,7 @@ def measure_cpu(group: str, rounds: int, names: tuple[str, ...] = FIVE) -> Found
             gc.collect()  # optimizers are in reference cycles
     elif group in small:
         workload = small[group]
-        baseline, more = baseline_of(ADAM, CPU), SMALL_ROUNDS * rounds
+        baseline, more = baseline_of(ADAM), SMALL_ROUNDS * rounds
         yield from compare(group, baseline, workload, more, outcomes_of(workload))
     elif group == "busy":
         yield from beside_a_busy_process(rounds)

@@ -37,7 +37,7 @@ def _members(device: torch.device, kinds: tuple[str, ...] = ()) -> list[Implemen
     """Of each family the baseline, its A/A control, ours, and ours with each option."""
     members: list[Implementation] = []
     for family in (ADAM, SGD_):
-        baseline = baseline_of(family, device)
+        baseline = baseline_of(family)
         members += [baseline, control_of(baseline), ours(device, family)]
         members += [ours(device, family, projection=kind) for kind in kinds]
     return members

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from bench.lib.workloads import Workload
 
-OUTCOMES = ("natural", "projected", "unprojected", "alternating", "mixed")
-"""The outcomes of the projection test that a run can ask for.
-
-natural: as in training. Weights in front of a BatchNorm are projected channel-wise; any other
-matrix is projected layer-wise, by chance, in 2 % of its steps. projected: every matrix
-channel-wise. unprojected: none. alternating: matrices in turn channel-wise and not at all. mixed:
-matrices in turn layer-wise, channel-wise and not at all.
-"""
+OUTCOMES = {
+    "natural": "as in training: channel-wise before a BatchNorm, else layer-wise in 2 % of steps",
+    "projected": "every matrix channel-wise",
+    "unprojected": "none",
+    "alternating": "matrices in turn channel-wise and not at all",
+    "mixed": "matrices in turn layer-wise, channel-wise and not at all",
+}
+"""The outcomes of the projection test that a run can ask for."""
 
 ADVERSARY = "adversary"
 """An outcome of no training: every matrix changes between channel-wise and none at every step, so

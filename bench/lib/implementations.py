@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from adamp_fused import FusedAdamP, FusedSGDP
@@ -38,12 +37,20 @@ FAMILIES = (ADAM, SGD_)
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """One optimizer to time; ``ours`` marks this package's."""
+    """One optimizer to time.
+
+    Attributes:
+        key: its name on the command line.
+        label: its name in tables.
+        family: of optimizers with the same state.
+        build: makes the optimizer of a list of parameters; may be given other options.
+        ours: whether it is this package's.
+    """
 
     key: str
     label: str
     family: Family
-    build: Callable[[list[Tensor]], Optimizer]
+    build: Callable[..., Optimizer]
     ours: bool = False
 
     @property
@@ -60,21 +67,20 @@ class Skipped:
     reason: str
 
 
-def _adam(optimizer: Callable[..., Optimizer], **options: Any) -> Callable[..., Optimizer]:
-    return lambda params: optimizer(params, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **options)
+def _build(optimizer: Callable[..., Optimizer], **options: Any) -> Callable[..., Optimizer]:
+    defaults = {"lr": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, **options}
+    return lambda params, **changed: optimizer(params, **{**defaults, **changed})
 
 
 def _sgd(optimizer: Callable[..., Optimizer], **options: Any) -> Callable[..., Optimizer]:
-    return lambda params: optimizer(
-        params, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, **options
-    )
+    return _build(optimizer, momentum=MOMENTUM, **options)
 
 
 def _torch() -> list[Implementation]:
     """The optimizers of torch."""
     adamw = {"fused": {"fused": True}, "foreach": {"foreach": True}, "for-loop": {"foreach": False}}
     found = [
-        Implementation(f"torch-adamw-{how}", f"torch AdamW ({how})", ADAM, _adam(AdamW, **options))
+        Implementation(f"torch-adamw-{how}", f"torch AdamW ({how})", ADAM, _build(AdamW, **options))
         for how, options in adamw.items()
     ]
     return [
@@ -83,18 +89,13 @@ def _torch() -> list[Implementation]:
     ]
 
 
-def official() -> Any | None:
-    """The authors' package, or None where it is not installed."""
-    return importlib.import_module("adamp") if importlib.util.find_spec("adamp") else None
-
-
-def _official() -> tuple[list[Implementation], list[Skipped]]:
+def official() -> tuple[list[Implementation], list[Skipped]]:
     """The authors' own optimizers."""
-    adamp = official()
-    if adamp is None:
+    if importlib.util.find_spec("adamp") is None:
         return [], [Skipped("adamp", "not installed (pip install adamp==0.3.0)")]
+    adamp = importlib.import_module("adamp")
     return [
-        Implementation("adamp", "adamp AdamP", ADAM, _adam(adamp.AdamP)),
+        Implementation("adamp", "adamp AdamP", ADAM, _build(adamp.AdamP)),
         Implementation("sgdp", "adamp SGDP", SGD_, _sgd(adamp.SGDP)),
     ], []
 
@@ -108,7 +109,7 @@ def _fused(device: torch.device) -> tuple[list[Implementation], list[Skipped]]:
         if reason is not None:
             skipped.append(Skipped(f"backend {name}", reason))
             continue
-        adamp = _adam(FusedAdamP, backend=name)
+        adamp = _build(FusedAdamP, backend=name)
         sgdp = _sgd(FusedSGDP, backend=name)
         found.append(
             Implementation(f"fused-adamp-{name}", f"FusedAdamP ({name})", ADAM, adamp, True)
@@ -117,9 +118,9 @@ def _fused(device: torch.device) -> tuple[list[Implementation], list[Skipped]]:
     return found, skipped
 
 
-def baseline_of(family: Family, device: torch.device) -> Implementation:
+def baseline_of(family: Family) -> Implementation:
     """The fused optimizer of torch that a family is compared with."""
-    return next(i for i in implementations(device)[0] if i.key == family.baseline)
+    return next(i for i in _torch() if i.key == family.baseline)
 
 
 def control_key(key: str) -> str:
@@ -142,7 +143,7 @@ def ours(device: torch.device, family: Family, **options: Any) -> Implementation
         options: its other options. Their values are appended to key and label.
     """
     backend = choose(None, device, capturable=False).name
-    kind, make = (FusedAdamP, _adam) if family is ADAM else (FusedSGDP, _sgd)
+    kind, make = (FusedAdamP, _build) if family is ADAM else (FusedSGDP, _sgd)
     values = [str(value) for value in options.values()]
     key = "-".join(["fused", family.title.lower(), backend, *values])
     label = f"{kind.__name__} ({', '.join([backend, *values])})"
@@ -162,7 +163,7 @@ def implementations(
     Raises:
         ValueError: a pattern that matches no implementation.
     """
-    theirs, absent = _official()
+    theirs, absent = official()
     ours, unusable = _fused(device)
     found, skipped = [*_torch(), *theirs, *ours], [*absent, *unusable]
     if patterns is not None:

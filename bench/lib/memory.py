@@ -81,7 +81,7 @@ def _step(optimizer: Optimizer, weights: list[Tensor], outcomes: list[Gradients]
 
 def count(name: str, device: torch.device) -> Taken:
     """The bytes that both optimizers take for a workload."""
-    baseline = baseline_of(ADAM, device)
+    baseline = baseline_of(ADAM)
     weights = make_weights(workload(name), device, torch.float32)
     outcomes = [Gradients(workload(name), weights, o) for o in ("projected", "unprojected")]
     for weight in weights:

@@ -1,4 +1,4 @@
-"""Performance targets, and the verdict on what was measured.
+"""Performance targets, and the measurements that they are judged by.
 
 A target has cells, one for each workload, number of threads and outcome. The worst of them counts.
 """
@@ -10,9 +10,6 @@ from collections.abc import Iterator
 
 from bench.lib.bytes import one_pass
 from bench.lib.implementations import ADAM, Skipped
-
-NOISE_AT_MOST = 0.03
-"""Largest allowance for the noise of a run."""
 
 CONTROL = "A/A control"
 """Name of the cells that hold the baseline against a second copy of itself."""
@@ -99,27 +96,6 @@ class Cell:
 Found = Iterator[Cell | Skipped]
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """A target with its worst figure.
-
-    Attributes:
-        target: what was to be reached.
-        worst: the worst figure, or None.
-        where: the workload and detail of the worst figure.
-        noise: measured by the A/A control of the group.
-        verdict: "met", "missed", or why there is none.
-        by_threads: the worst figure for each number of threads.
-    """
-
-    target: Target
-    worst: float | None
-    where: str
-    noise: float | None
-    verdict: str
-    by_threads: dict[str, float] = dataclasses.field(default_factory=dict)
-
-
 OUTCOME_CASES = {
     "natural": "as in training",
     "projected": "all channel-wise",
@@ -180,32 +156,3 @@ TARGETS: tuple[Target, ...] = (
 )
 
 GROUPS = tuple(dict.fromkeys(target.group for target in TARGETS))
-
-
-def noise_of(cells: list[Cell], group: str) -> float | None:
-    """The largest deviation of the group's A/A controls from 1; None where there are none."""
-    found = [abs(c.figure - 1) for c in cells if c.group == group and c.name == CONTROL]
-    return max(found, default=None)
-
-
-def judge(target: Target, cells: list[Cell], missing: str) -> Verdict:
-    """The verdict on one target: "met", "missed", or ``missing`` where it has no cells."""
-    own = [c for c in cells if (c.group, c.name) == (target.group, target.name)]
-    if not own:
-        return Verdict(target, None, "", None, missing)
-    noise = noise_of(cells, target.group) if target.noise else None
-    allowed = min(noise or 0.0, NOISE_AT_MOST)
-    worst_of = min if target.least else max
-    worst = worst_of(own, key=lambda cell: cell.figure)
-    by_threads = {
-        count: worst_of(cell.figure for cell in own if cell.threads == count)
-        for count in sorted({cell.threads for cell in own} - {""})
-    }
-    if target.least:
-        met = worst.figure >= target.limit - allowed
-    else:
-        met = worst.figure <= target.limit + allowed
-    # Without what the target's own name says.
-    parts = [worst.workload, *worst.detail.split(", ")]
-    where = ", ".join(part for part in parts if part not in ("", target.name))
-    return Verdict(target, worst.figure, where, noise, "met" if met else "missed", by_threads)

@@ -11,11 +11,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
-from adamp_fused import FusedAdamP
-from adamp_fused.backends.registry import choose
-from bench.lib.implementations import Skipped, official
+from bench.lib.implementations import Implementation
 from bench.lib.report import console
 
 
@@ -41,15 +38,6 @@ class Task(Protocol):
 
     def evaluate(self, model: nn.Module) -> float:
         """The metric on held-out data."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Trainer:
-    """One optimizer to train with."""
-
-    label: str
-    build: Callable[[list[nn.Parameter], float, float], Optimizer]
-    ours: bool = False
 
 
 @dataclasses.dataclass
@@ -84,25 +72,16 @@ class TaskResult:
     runs: list[Run]
 
 
-def trainers(device: torch.device) -> tuple[list[Trainer], list[Skipped]]:
-    """AdamW, the authors' AdamP where it is installed, and FusedAdamP on its default backend."""
-    adamp = official()
-    found = [Trainer("torch AdamW", lambda p, lr, wd: AdamW(p, lr, weight_decay=wd, fused=True))]
-    if adamp is not None:
-        found.append(Trainer("adamp AdamP", lambda p, lr, wd: adamp.AdamP(p, lr, weight_decay=wd)))
-    label = f"FusedAdamP ({choose(None, device, False).name})"
-    found.append(Trainer(label, lambda p, lr, wd: FusedAdamP(p, lr, weight_decay=wd), ours=True))
-    missing = Skipped("adamp AdamP", "not installed (pip install adamp==0.3.0)")
-    return found, [] if adamp is not None else [missing]
-
-
 class _Runner:
     """One optimizer with its own copy of the model and the times of its steps."""
 
-    def __init__(self, trainer: Trainer, model: nn.Module, task: Task) -> None:
+    def __init__(self, implementation: Implementation, model: nn.Module, task: Task) -> None:
         self.model = copy.deepcopy(model)
-        self.optimizer = trainer.build(list(self.model.parameters()), task.lr, task.weight_decay)
-        self.run = Run(trainer.label, trainer.ours)
+        parameters = list(self.model.parameters())
+        self.optimizer = implementation.build(
+            parameters, lr=task.lr, weight_decay=task.weight_decay
+        )
+        self.run = Run(implementation.label, implementation.ours)
         self.times: list[tuple[float, float]] = []
 
     def step(self, task: Task, step: int, synchronize: Callable[[], None]) -> None:
@@ -137,11 +116,13 @@ class _Runner:
         return self.run
 
 
-def train(task: Task, found: list[Trainer], device: torch.device, limit: float) -> TaskResult:
+def train(
+    task: Task, found: list[Implementation], device: torch.device, limit: float
+) -> TaskResult:
     """Train one task with every optimizer, alternating batch by batch, for ``limit`` seconds."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     model = task.model()
-    runners = [_Runner(trainer, model, task) for trainer in found]
+    runners = [_Runner(implementation, model, task) for implementation in found]
     with console.progress(task.title, task.steps) as advance:
         deadline = time.perf_counter() + limit
         for step in range(task.steps):

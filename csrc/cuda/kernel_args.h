@@ -26,7 +26,7 @@ constexpr TypeSet type_set_of(DType dtype) {
 // Threads of a block that work on a task; one more warp prefetches the next. Two blocks on an SM
 // leave 72 registers a thread to 384 and a warp, and 96 to 288.
 constexpr int consumers(TypeSet types) {
-  return types == TypeSet::kFloat32 ? ADAMP_WORKERS_FLOAT32 : ADAMP_WORKERS;
+  return types == TypeSet::kFloat32 ? ADAMP_CONSUMERS_FLOAT32 : ADAMP_CONSUMERS;
 }
 constexpr int block_size(TypeSet types) { return consumers(types) + 32; }
 
@@ -47,7 +47,7 @@ constexpr int max_rows(DType dtype) {
 }
 // A tile holds as many thin rows as it has elements for, and nothing is kept of a row but its
 // elements.
-constexpr int64_t kMaxThinCols = ADAMP_THIN_COLS;
+constexpr int64_t kMaxThinCols = ADAMP_MAX_THIN_COLS;
 constexpr bool has_thin_rows(const TensorInfo& tensor) {
   return tensor.cols <= kMaxThinCols && tensor.rows > max_rows(tensor.dtype);
 }

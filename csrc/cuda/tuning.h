@@ -5,16 +5,16 @@
 // none.
 #pragma once
 
-// Worker threads of a block for float32. One more warp prefetches the next tile.
+// Consumer threads of a block for float32. One more warp prefetches the next tile.
 // 288 and tiles of 4,608 elements: predicted 1.01 to 1.05, layer-wise 1.08 to 1.11. 352: predicted
 // 1.01 to 1.03, layer-wise 1.04 to 1.06.
-#ifndef ADAMP_WORKERS_FLOAT32
-#define ADAMP_WORKERS_FLOAT32 384
+#ifndef ADAMP_CONSUMERS_FLOAT32
+#define ADAMP_CONSUMERS_FLOAT32 384
 #endif
 
-// Worker threads of a block for other types. AdamP's kernel for 16-bit types spills with 384.
-#ifndef ADAMP_WORKERS
-#define ADAMP_WORKERS 288
+// Consumer threads of a block for other types. AdamP's kernel for 16-bit types spills with 384.
+#ifndef ADAMP_CONSUMERS
+#define ADAMP_CONSUMERS 288
 #endif
 
 // Blocks per SM for which the compiler leaves registers.
@@ -45,8 +45,8 @@
 
 // Rows of at most so many elements are thin: ADAMP_TILE_ROWS of them would leave most of a tile
 // empty. Not varied so far.
-#ifndef ADAMP_THIN_COLS
-#define ADAMP_THIN_COLS 16
+#ifndef ADAMP_MAX_THIN_COLS
+#define ADAMP_MAX_THIN_COLS 16
 #endif
 
 // Tiles of one entry of the work queue in the fix-up pass.

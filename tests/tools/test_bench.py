@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from adamp_fused import FusedAdamP
 from bench import __main__, growth
 from bench.lib import bytes as byte_model
 from bench.lib import gradients, workloads
-from bench.lib.implementations import FAMILIES, implementations
+from bench.lib.implementations import FAMILIES, baseline_of, control_of
 from bench.lib.report import files, growth_plot, plots, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +69,7 @@ def test_bytes_of_one_pass_and_two() -> None:
 
 def test_tables_are_up_to_date() -> None:
     """docs/performance.md is what its results say, and a table that nobody knows is refused."""
-    page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    page = tables.PAGE.read_text(encoding="utf-8")
     assert tables.rewrite(page, files.COMMITTED) == page
     with pytest.raises(ValueError, match="no table is called 'gpu-price'"):
         tables.rewrite("<!-- begin:gpu-price -->\n<!-- end:gpu-price -->", files.COMMITTED)
@@ -113,43 +112,25 @@ def test_growth_covers_its_range() -> None:
 def test_growth_alternates_as_long_as_memory_allows() -> None:
     """Two implementations need 10 copies of the parameters, one after the other 4."""
     family = FAMILIES[0]
-    members = implementations(torch.device("cpu"))[0][:2]
+    members = [baseline_of(family), control_of(baseline_of(family))]
     assert growth.batches(members, family, 100, capacity=4000) == [members]
     assert growth.batches(members, family, 100, capacity=3999) == [[m] for m in members]
     assert growth.batches(members, family, 100, capacity=1600) == [[m] for m in members]
     assert growth.batches(members, family, 100, capacity=1599) == []
 
 
-def test_names_are_moved_apart_and_no_further() -> None:
-    """Places keep their order and a least distance, stay within bounds, and move in pairs."""
-    assert growth_plot.apart([1.0, 4.0, 9.0], 2, 0, 10) == [1, 4, 9]
-    assert growth_plot.apart([1.0, 5.0, 5.0, 9.0], 2, 0, 10) == [1, 4, 6, 9]
-    assert growth_plot.apart([5.0, 5.0, 5.0], 2, 0, 10) == [3, 5, 7]
-    assert growth_plot.apart([0.0, 0.5, 10.0, 10.0], 2, 0, 10) == [0, 2, 8, 10]
-
-
-@pytest.mark.parametrize("ends", ["measured", "together", "low", "early"])
-def test_growth_names_cross_nothing(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every name of a curve lies right of all curves and above or below all other names."""
-    text = pytest.importorskip("matplotlib.text", reason="there is no plot without matplotlib")
+def test_growth_names_every_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The legend has a name for each implementation and each bound, beside the panels."""
+    pytest.importorskip("matplotlib", reason="there is no plot without matplotlib")
     report = files.read(files.COMMITTED / "cpu-growth.json")
     assert report is not None
-    for point in report["points"]:
-        if ends != "measured":
-            point["ns_per_parameter"] = 1 / point["numel"] if ends == "low" else 5.0
-    if ends == "early":
-        report["points"] = [
-            p for p in report["points"] if p["sweep"] == "tensors" or p["ours"] or p["numel"] < 1e5
-        ]
     figures: list[Any] = []
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
     growth_plot.draw(report, Path("growth.png"))
     figures[0].canvas.draw()
-    for axes in figures[0].axes:
-        # Without the lines that lead there.
-        boxes = [text.Text.get_window_extent(name) for name in axes.texts]
-        boxes.sort(key=lambda box: box.y0)
-        assert len(boxes) == 8
-        assert all(box.x0 > axes.bbox.x1 for box in boxes)
-        assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
-        assert all(axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 for box in boxes)
+    legend = figures[0].axes[-1].get_legend()
+    names = {text.get_text() for text in legend.get_texts()}
+    labels = {point["label"] for point in report["points"]}
+    assert names == labels | {"28 bytes at the bandwidth", "20 bytes at the bandwidth"}
+    box = legend.get_window_extent()
+    assert all(box.x0 > axes.bbox.x1 for axes in figures[0].axes)

@@ -145,6 +145,6 @@ MACHINE = {
 
 
 def test_table_shows_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reason may hold what the terminal library would take for markup."""
+    """A reason is printed as it is."""
     console.table("title", ["check", "figure"], [["tests", "at [/x] [100%] [red]"]], [], set())
     assert "at [/x] [100%] [red]" in capsys.readouterr().out

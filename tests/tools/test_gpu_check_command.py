@@ -14,6 +14,7 @@ import pytest
 from bench.lib.workloads import WORKLOADS
 from bench.tools.gpu_check import command, needs, process, runner, stages, verdicts
 from bench.tools.gpu_check.process import Ended
+from bench.tools.gpu_check.stage import Setup, Stage
 from bench.tools.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +42,10 @@ def test_command_that_is_not_there(tmp_path: Path) -> None:
     assert done.status == 127 and "no-such-program" in done.output
 
 
-def stage(name: str, script: str, share: float, judge: object = None) -> stages.Stage:
+def stage(name: str, script: str, share: float, judge: object = None) -> Stage:
     """A stage of a shell script."""
     judged = judge or (lambda e: verdicts.failed(e) or Verdict(PASS, e.output.strip()))
-    return stages.Stage(name, ["bash", "-c", script], "log.txt", share, judged)
+    return Stage(name, ["bash", "-c", script], "log.txt", share, judged)
 
 
 @pytest.mark.serial
@@ -72,9 +73,9 @@ def test_runner(tmp_path: Path) -> None:
     assert late[0].verdict == FAIL and "no time" in late[0].figure
 
 
-def make_setup(out: Path, tools: dict[str, str | None], device: str = "cuda") -> stages.Setup:
+def make_setup(out: Path, tools: dict[str, str | None], device: str = "cuda") -> Setup:
     """All stages as on a GPU."""
-    return stages.Setup("python3", device, "9.0", 16, out, tools, list(WORKLOADS), 20)
+    return Setup("python3", device, "9.0", 16, out, tools, list(WORKLOADS), 20)
 
 
 def test_files_stay_small(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import targets, targets_gpu
+from bench import targets_gpu
 from bench.lib import busy, memory
 from bench.lib.bandwidth import Bandwidth
 from bench.lib.implementations import ADAM, SGD_, control_key
 from bench.lib.measure import Row, WorkloadResult
 from bench.lib.report import target_table
-from bench.lib.targets import CONTROL, TARGETS, Cell, Target, judge
+from bench.lib.targets import CONTROL, TARGETS, Cell, Target
+from bench.lib.verdicts import judge, verdicts
 
 CPU = torch.device("cpu")
 STRICT = Target("g", "row", "case", "baseline", 1.0)
@@ -53,36 +54,36 @@ VERDICTS = [
 def test_verdict(target: Target, figures: list[float], baselines: list[float], said: str) -> None:
     """A row is met where its worst figure keeps the limit and the noise allowed."""
     cells = [*(cell(f) for f in figures), *(cell(f, CONTROL) for f in baselines)]
-    assert judge(target, cells, "no GPU here").verdict == said
+    assert judge(target, cells).verdict == said
 
 
 def test_verdict_of_a_row_without_figures() -> None:
     """Nothing measured is said as such, whatever other rows and groups have."""
     cells = [cell(0.5, "other"), cell(0.5, group="other")]
-    verdict = judge(STRICT, cells, "no GPU here")
-    assert (verdict.verdict, verdict.worst) == ("no GPU here", None)
+    verdict = judge(STRICT, cells)
+    assert (verdict.verdict, verdict.worst) == ("not measured", None)
 
 
 def test_noise_is_that_of_the_same_group() -> None:
     """A noisy group does not excuse another one."""
     cells = [cell(1.02), cell(1.05, CONTROL, "other")]
-    assert judge(NOISY, cells, "").verdict == "missed"
+    assert judge(NOISY, cells).verdict == "missed"
 
 
 def test_where_names_the_worst() -> None:
     """The worst case is told without what the row's name says already."""
     cells = [cell(1.0, detail="row, 1 thread"), cell(2.0, detail="row, 2 threads")]
-    assert judge(STRICT, cells, "").where == "workload, 2 threads"
+    assert judge(STRICT, cells).where == "workload, 2 threads"
 
 
 def test_each_number_of_threads_has_its_worst() -> None:
     """The table shows them side by side; a row that knows no threads has one figure for all."""
     figures = {"none, 1 thread": [1.0, 3.0], "none, 2 threads": [2.0], "": [9.0]}
     cells = [cell(f, detail=detail) for detail, found in figures.items() for f in found]
-    verdict = judge(STRICT, cells[:3], "")
+    verdict = judge(STRICT, cells[:3])
     assert verdict.by_threads == {"1 thread": 3.0, "2 threads": 2.0}
-    alone = judge(STRICT, cells[2:3], "")
-    without = judge(STRICT, cells[3:], "")
+    alone = judge(STRICT, cells[2:3])
+    without = judge(STRICT, cells[3:])
     columns, rows = target_table.table([verdict, alone, without])
     assert columns[3:5] == ["1 thread", "2 threads"]
     assert [row[3:5] for row in rows] == [["3.00", "2.00"], ["-", "2.00"], ["9.00", "9.00"]]
@@ -90,14 +91,13 @@ def test_each_number_of_threads_has_its_worst() -> None:
     assert (columns[3], rows[0][3], len(columns)) == ("here", "9.00", len(rows[0]))
 
 
-def test_rows_of_absent_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of a GPU says that there is none, or how to measure it."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert targets.missing(True, CPU) == "no GPU here"
-    assert targets.missing(False, CPU) == "not measured"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert targets.missing(True, CPU) == "with --device cuda"
-    assert targets.missing(False, torch.device("cuda")) == "with --device cpu"
+def test_only_targets_of_the_device_and_of_measured_groups_are_listed() -> None:
+    """What a run did not ask for is not listed; memory, which every device has, always is."""
+    cells = [cell(0.1, "step", "small"), cell(0.9, "wall", "gpu")]
+    found = {gpu: [v.target for v in verdicts(cells, gpu)] for gpu in (False, True)}
+    assert [target.group for target in found[False]] == ["small", "memory"]
+    assert {target.group for target in found[True]} == {"gpu", "memory"}
+    assert [v.verdict for v in verdicts(cells, gpu=False)] == ["met", "not measured"]
 
 
 def test_every_row_of_a_gpu_gets_figures() -> None:
@@ -131,7 +131,7 @@ def test_every_row_of_a_gpu_gets_figures() -> None:
     expected |= {"official": 0.01, "launches": 1.0, "waits": 0.0}
     for target in TARGETS:
         if target.gpu and target.group == "gpu":
-            verdict = judge(target, cells, "missing")
+            verdict = judge(target, cells)
             assert verdict.worst == pytest.approx(expected[target.name])
             assert verdict.verdict == ("missed" if target.name == "host" else "met")
     large = {cell.workload for cell in cells if cell.name == "large"}
@@ -161,7 +161,7 @@ def test_every_outcome_on_a_gpu_gets_figures() -> None:
     rows_of_outcomes = [target for target in TARGETS if target.group == "outcomes"]
     assert len(rows_of_outcomes) == 10
     for target in rows_of_outcomes:
-        verdict = judge(target, cells, "missing")
+        verdict = judge(target, cells)
         against_auto = target.baseline == '"auto"'
         assert verdict.worst == pytest.approx(0.8 if against_auto else 0.9)
         assert verdict.noise == pytest.approx(0.01) and "ResNet-50" in verdict.where

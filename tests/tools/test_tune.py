@@ -21,15 +21,15 @@ from kernels.emulation import build
 ROOT = Path(__file__).resolve().parents[2]
 TUNING = ROOT / "csrc/cuda/tuning.h"
 CONSTANTS = {
-    "ADAMP_WORKERS_FLOAT32": "workers(TypeSet::kFloat32)",
-    "ADAMP_WORKERS": "workers(TypeSet::kAll)",
+    "ADAMP_CONSUMERS_FLOAT32": "consumers(TypeSet::kFloat32)",
+    "ADAMP_CONSUMERS": "consumers(TypeSet::kAll)",
     "ADAMP_BLOCKS_PER_SM": "kMostBlocksPerSM",
     "ADAMP_TILE_ELEMENTS": "tile_elements(DType::kFloat32)",
     "ADAMP_TILE_ELEMENTS_FLOAT64": "tile_elements(DType::kFloat64)",
     "ADAMP_TILE_ROWS": "max_rows(DType::kFloat32)",
     "ADAMP_TILE_ROWS_FLOAT64": "max_rows(DType::kFloat64)",
-    "ADAMP_THIN_COLS": "kMaxThinCols",
-    "ADAMP_TILES_PER_FIXUP": "kItemsPerFinish",
+    "ADAMP_MAX_THIN_COLS": "kMaxThinCols",
+    "ADAMP_TILES_PER_FIXUP": "kTilesPerFixUp",
     "ADAMP_INLINE_CAPACITY": "kInlineCapacity",
 }
 SMALL = Workload("small", "small", "", (Weight((4, 3, 3, 3), True), Weight((6, 5)), Weight((6,))))

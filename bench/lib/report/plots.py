@@ -34,7 +34,7 @@ def available(path: Path) -> bool:
     """Whether there is matplotlib; says so where there is not."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
-    console.say(f"  no plot {path.name}: matplotlib is not installed", style="dim")
+    console.say(f"  no plot {path.name}: matplotlib is not installed", console.DIM)
     return False
 
 
@@ -59,7 +59,7 @@ def save(figure: Figure, path: Path) -> None:
 
     figure.savefig(path)
     pyplot.close(figure)
-    console.say(f"  plot: {path}", style="dim")
+    console.say(f"  plot: {path}", console.DIM)
 
 
 def where(machine: dict[str, Any]) -> str:

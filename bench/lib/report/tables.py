@@ -6,7 +6,6 @@ A table stands between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->``; nothin
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from bench.lib.implementations import FAMILIES
 from bench.lib.report import console, files, markdown
 from bench.lib.report.check_table import check_block
 from bench.lib.report.target_table import targets_block
+from bench.lib.report.train_table import train_block
 
 Report = dict[str, Any]
 Cell = Callable[[dict[str, Any]], str]
 
+PAGE = Path(__file__).parents[3] / "docs" / "performance.md"
 BLOCK = re.compile(r"(<!-- begin:(?P<name>[\w-]+) -->\n).*?(<!-- end:(?P=name) -->)", re.DOTALL)
 
 
@@ -94,35 +95,6 @@ def step_block(report: Report | None) -> str:
     return "\n\n".join([*grids, notes])
 
 
-def train_block(report: Report | None) -> str:
-    """Training on real data: quality side by side, and the optimizer's share of the time."""
-    if report is None:
-        return markdown.NOT_MEASURED
-    tables = []
-    for task in report["tasks"]:
-        header = [f"{task['title']}, {task['steps']:,} steps", "training loss", task["metric"]]
-        header += ["ms an iteration", "of that in `step()`"]
-        tail = max(1, task["steps"] // 20)
-        rows = []
-        for run in task["runs"]:
-            metric = f"{run['metric'][-1]:.1%}" if task["percent"] else f"{run['metric'][-1]:.4f}"
-            rows.append(
-                [
-                    f"**{run['label']}**" if run["ours"] else run["label"],
-                    f"{statistics.fmean(run['losses'][-tail:]):.4f}",
-                    metric,
-                    f"{run['iteration_s'] * 1e3:.1f}",
-                    f"{run['optimizer_s'] * 1e3:.2f} ({run['optimizer_share']:.1%})",
-                ]
-            )
-        tables.append(markdown.table(header, rows))
-    notes = (
-        f"{markdown.machine(report['machine'])} Same seed, same data order, one seed; training "
-        "loss: mean of the last 5 % of steps; times: medians."
-    )
-    return "\n\n".join([*tables, notes])
-
-
 def bytes_block() -> str:
     """The byte model in float32."""
     header = ["bytes per parameter, float32", "read", "written", "moved", "over one pass"]
@@ -166,15 +138,9 @@ def rewrite(text: str, folder: Path) -> str:
     return BLOCK.sub(fill, text)
 
 
-def run(readme: Path, folder: Path, check: bool) -> int:
-    """Rewrite ``readme``, or with ``check`` only say whether it is up to date; an exit status."""
-    old = readme.read_text(encoding="utf-8")
-    new = rewrite(old, folder)
-    names = ", ".join(match["name"] for match in BLOCK.finditer(old)) or "none"
-    if check and new != old:
-        console.say(f"{readme} differs from the results: run python -m bench tables")
-        return 1
-    if new != old:
-        readme.write_text(new, encoding="utf-8")
-    console.say(f"{readme}: tables {names} {'up to date' if new == old else 'rewritten'}")
+def run(folder: Path) -> int:
+    """Rewrite the page; an exit status."""
+    old = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(rewrite(old, folder), encoding="utf-8")
+    console.say(f"{PAGE}: tables {', '.join(match['name'] for match in BLOCK.finditer(old))}")
     return 0

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.lib.implementations import Skipped
 from bench.lib.report import console, markdown
-from bench.lib.targets import (
-    NOISE_AT_MOST,
-    OUTCOME_CASES,
-    TARGETS,
-    Cell,
-    Target,
-    Verdict,
-    judge,
-)
+from bench.lib.targets import OUTCOME_CASES, Cell, Target
+from bench.lib.verdicts import NOISE_AT_MOST, Verdict, verdicts
 
 NOISE = (
     "Noise: the largest deviation from 1 of the A/A control, a second copy of the baseline that "
@@ -56,13 +48,11 @@ def table(rows: list[Verdict]) -> tuple[list[str], list[list[str]]]:
     return columns, cells
 
 
-def show(rows: list[Verdict], skipped: list[Skipped]) -> None:
+def show(rows: list[Verdict]) -> None:
     """Print the table."""
-    notes = [_noise(rows)]
-    notes += [f"not measured: {item.name}: {item.reason}" for item in skipped]
     missed = {index for index, row in enumerate(rows) if row.verdict == "missed"}
     title = "Cost of a step as a multiple of the baseline, worst of all cases"
-    console.table(title, *table(rows), notes, bold=missed)
+    console.table(title, *table(rows), [_noise(rows)], bold=missed)
 
 
 def show_cells(group: str, cells: list[Cell]) -> None:
@@ -83,16 +73,12 @@ def show_cells(group: str, cells: list[Cell]) -> None:
 
 
 def targets_block(report: dict[str, Any] | None) -> str:
-    """The table in docs/performance.md: the targets of the groups that the run measured."""
+    """The table in docs/performance.md."""
     if report is None:
         return markdown.NOT_MEASURED
     cells = [Cell(**cell) for cell in report["cells"]]
-    gpu, groups = report["settings"]["device"] == "cuda", {cell.group for cell in cells}
-    rows = [
-        judge(target, cells, "not measured")
-        for target in TARGETS
-        if target.gpu is None or (target.gpu == gpu and target.group in groups)
-    ]
+    gpu = report["settings"]["device"] == "cuda"
+    rows = verdicts(cells, gpu)
     where = "" if gpu else ", by threads; the verdict is on all"
     notes = [
         markdown.machine(report["machine"]),

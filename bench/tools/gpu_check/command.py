@@ -21,6 +21,7 @@ from bench.lib.report import check_table, console, files
 from bench.lib.workloads import WORKLOADS
 from bench.tools.gpu_check import report as reports
 from bench.tools.gpu_check import runner, stages
+from bench.tools.gpu_check.stage import Setup, Stage
 
 ROOT = Path(__file__).resolve().parents[3]
 LARGEST_LOG = 15 * 2**20
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace, tools: Mapping[str, str | None]) -> int:
     if device.type == "cuda":
         arch = ".".join(map(str, torch.cuda.get_device_capability(device)))
     out = files.folder(options.out).resolve()
-    setup = stages.Setup(
+    setup = Setup(
         python=options.python,
         device=device.type,
         arch=arch,
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace, tools: Mapping[str, str | None]) -> int:
     return 0 if report.clean else 1
 
 
-def tidy(out: Path, planned: Sequence[stages.Stage]) -> None:
+def tidy(out: Path, planned: Sequence[Stage]) -> None:
     """Cut logs that are too long: the beginning says most. Remove what was half written."""
     for log in {out / stage.log for stage in planned}:
         if log.exists() and log.stat().st_size > LARGEST_LOG:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.lib.report import console
 from bench.tools.gpu_check import process
 from bench.tools.gpu_check.report import Check
-from bench.tools.gpu_check.stages import Stage
+from bench.tools.gpu_check.stage import Stage
 from bench.tools.gpu_check.verdicts import FAIL, Verdict
 
 

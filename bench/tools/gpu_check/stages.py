@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -17,6 +14,7 @@ from bench.lib.report import files
 from bench.lib.workloads import EXPECTED
 from bench.tools.gpu_check import counts, verdicts
 from bench.tools.gpu_check.process import Ended
+from bench.tools.gpu_check.stage import Setup, Stage
 from bench.tools.gpu_check.verdicts import FAIL, NOT_AVAILABLE, PASS, Verdict
 
 SANITIZERS = {"memcheck": 30, "racecheck": 30, "synccheck": 12, "initcheck": 12}
@@ -26,44 +24,6 @@ ONE_KERNEL = ("--kernel-name", "kernel_substring=step_kernel")
 PROFILED = ("resnet50", "gpt2-124m")
 SLACK = 1.1
 """How much more memory traffic than the byte model still counts as one pass."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """Where and with what the stages run; ``tools`` maps a tool's name to its path, if found."""
-
-    python: str
-    device: str
-    arch: str
-    cores: int
-    out: Path
-    tools: Mapping[str, str | None]
-    workloads: Sequence[str]
-    rounds: int
-
-    @property
-    def backend(self) -> str:
-        """The native backend of the device."""
-        return self.device
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One row of the table.
-
-    share: seconds kept for it, whatever came before; it also gets what those before left over.
-    lacking: the verdict where its tool is missing, and the command cannot be run. makes: files
-    beside the log.
-    """
-
-    name: str
-    command: Sequence[str]
-    log: str
-    share: float
-    judge: Callable[[Ended], Verdict]
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    lacking: Verdict | None = None
-    makes: Sequence[str] = ()
 
 
 def build(setup: Setup) -> Stage:

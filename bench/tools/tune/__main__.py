@@ -157,9 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
         for case in cases:
             alternate(built, case, options.rounds, options.batches, options.steps, report)
             files.write(path, report)  # what comes after may run out of time
-            console.say(f"  measured: {case.title}", style="dim")
+            console.say(f"  measured: {case.title}", console.DIM)
     show(report, variants)
-    console.say(f"  results: {path}", style="dim")
+    console.say(f"  results: {path}", console.DIM)
     return 1 if report.failed or not report.timings else 0
 
 

@@ -27,7 +27,7 @@ def _prefetch(why: str, adamp: int, sgdp: int) -> Variant:
 
 def _blocks(why: str, workers: int, blocks: int, elements: int) -> Variant:
     macros = {
-        "ADAMP_WORKERS_FLOAT32": workers,
+        "ADAMP_CONSUMERS_FLOAT32": workers,
         "ADAMP_BLOCKS_PER_SM": blocks,
         "ADAMP_TILE_ELEMENTS": elements,
     }

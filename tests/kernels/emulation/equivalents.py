@@ -48,7 +48,7 @@ _KNOWN = (
     (TILE, "return kTwo ?", "% 3 * kPerVector", _BANKS),
     (TILE, "return kTwo ?", "place * (8", _BANKS),
     (THIN, "return cols % 2 == 0 ?", "", _BANKS),
-    (ARGS, "kMaxThinCols = ADAMP_THIN_COLS;", "", _SIZE),
+    (ARGS, "kMaxThinCols = ADAMP_MAX_THIN_COLS;", "", _SIZE),
     (ARGS, "tensor.cols <= kMaxThinCols &&", "", _SIZE),
     (HOST, "values.size() * sizeof(Value)) + 1", "sizeof(Value)) + 2", _MEMORY),
     (HOST, "values.size() * sizeof(Value)) + 1", "sizeof(Value))));", "only what is empty"),
