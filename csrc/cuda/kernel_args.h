@@ -45,9 +45,9 @@ constexpr int tile_elements(DType dtype) { return dtype == DType::kFloat64 ? 307
 constexpr int max_rows(DType dtype) { return dtype == DType::kFloat64 ? 64 : 128; }
 // Rows of so few elements are thin: max_rows of them would leave most of an item empty. An item
 // holds as many as it has room for, and nothing is kept of a row but its elements.
-constexpr int64_t kThinCols = 16;
+constexpr int64_t kMaxThinCols = 16;
 constexpr bool has_thin_rows(const TensorInfo& tensor) {
-  return tensor.cols <= kThinCols && tensor.rows > max_rows(tensor.dtype);
+  return tensor.cols <= kMaxThinCols && tensor.rows > max_rows(tensor.dtype);
 }
 
 // Items that one finish ticket covers. Where nothing is left to do it costs a look at a flag; where

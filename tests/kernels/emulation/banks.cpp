@@ -27,7 +27,7 @@ int worst_of_thin_rows(int lanes) {
   using Thin = adamp::ThinRows<adamp::Method::kAdamP, Storage>;
   using Tile = adamp::Tile<Storage>;
   int worst = 0;
-  for (int cols = 1; cols <= adamp::kThinCols; ++cols) {
+  for (int cols = 1; cols <= adamp::kMaxThinCols; ++cols) {
     for (int first = 0; (first + lanes) * cols <= 2048; first += lanes) {
       for (int k = 0; k < cols; ++k) {
         const auto place = [&](int t) {
