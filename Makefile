@@ -28,7 +28,7 @@ STAMPS := build/stamps-$(notdir $(VENV))
 help:
 	@echo "make bench       measure the step and train on real data (ARGS=--help for more)"
 	@echo "make test        run the test suite but for the long proofs"
-	@echo "make proofs      run the long proofs: planted faults, the PTX, the sanitizers"
+	@echo "make proofs      run the long proofs: planted faults, PTX, Triton targets, sanitizers"
 	@echo "make test-all    both"
 	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
@@ -40,7 +40,7 @@ bench: $(STAMPS)/built
 	PYTHONPATH=. $(RUN) -m bench $(ARGS)
 
 test: $(STAMPS)/built
-	@echo "Left to make test-all: planted faults and PTX, but for a sample; sanitizers on the emulation"
+	@echo "Left to make test-all: planted faults, PTX, two Triton targets, sanitizers on the emulation"
 	$(RUN) -m pytest $(WORKERS) -m "not proof" $(ARGS)
 
 proofs: $(STAMPS)/built

@@ -13,7 +13,12 @@ import torch
 
 from adamp_fused.backends.triton import options
 
-TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
+# One for `make test`; each takes most of a minute.
+TARGETS = (
+    pytest.param("cuda:80", marks=pytest.mark.proof),
+    "cuda:90",
+    pytest.param("hip:gfx942", marks=pytest.mark.proof),
+)
 #: Bytes a thread may spill: float64 AdamP holds twice the registers, and what is left are a few
 #: numbers that every thread has.
 SPILLS = {("float64", True): 56}  # 40 without the order for what is not finite
