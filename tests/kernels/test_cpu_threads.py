@@ -52,10 +52,10 @@ def test_no_race_and_the_same_bits() -> None:
             "std::memory_order_relaxed",
         ),
         Mutation(
-            "the same item twice",
+            "the same tile twice",
             "cpu/shares.h",
-            "items.first + --items.count",
-            "items.first + items.count-- / 2",
+            "tiles.first + --tiles.count",
+            "tiles.first + tiles.count-- / 2",
         ),
     ],
     ids=lambda fault: fault.name,

@@ -23,7 +23,7 @@ ERRORS = {
     "less than none": "arrives though all have arrived",
     "a fix-up is done": "waits in vain for the decision",
     "decided": "arrives after the decision",
-    "settled": "arrives after the decision",
+    "resolved": "arrives after the decision",
 }
 
 

@@ -22,6 +22,6 @@ def test_threads_of_a_warp_meet_in_no_bank() -> None:
 
 
 def test_rows() -> None:
-    """The row of an element, for every length of rows and every element of an item."""
+    """The row of an element, for every length of rows and every element of a tile."""
     done = subprocess.run([program("rows")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -36,7 +36,7 @@ def test_race_detector() -> None:
 
 
 def test_schedules() -> None:
-    """No deadlock, no lost or doubled item, equal bits, with 1 block resident to all of them."""
+    """No deadlock, no lost or doubled tile, equal bits, with 1 block resident to all of them."""
     said = run(build.driver(build.PLAIN), "--schedules", "1500")
     assert int(said.splitlines()[-1].split()[0]) >= 1000
 

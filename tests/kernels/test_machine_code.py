@@ -86,13 +86,13 @@ def test_too_large_a_block() -> None:
     """A kernel that could not be launched is a fault."""
     large = [dataclasses.replace(LAUNCHES[0], shared=160 * 1024), LAUNCHES[1]]
     _, faults = table.examine(large, RESOURCES, SASS)
-    assert [fault for fault in faults if "no multiprocessor has room" in fault] == [
-        "first, sm_120: no multiprocessor has room for a block"
+    assert [fault for fault in faults if "no multiprocessor can hold" in fault] == [
+        "first, sm_120: no multiprocessor can hold a block"
     ]
 
 
 @pytest.mark.parametrize(
-    ("found", "visits", "word"),
+    ("found", "found_accesses", "word"),
     [
         (CLEAN._replace(stack=8), GOOD, "8 bytes of stack"),
         (CLEAN._replace(local=8), GOOD, "8 bytes of local memory"),
@@ -101,10 +101,10 @@ def test_too_large_a_block() -> None:
         (CLEAN, dataclasses.replace(GOOD, wide_loops=0), "no loop that moves 16 bytes"),
     ],
 )
-def test_faults(found: Resources, visits: Accesses, word: str) -> None:
+def test_faults(found: Resources, found_accesses: Accesses, word: str) -> None:
     """What the table cannot excuse."""
     assert table.faults("kernel", CLEAN, GOOD) == []
-    [fault] = table.faults("kernel", found, visits)
+    [fault] = table.faults("kernel", found, found_accesses)
     assert word in fault
 
 

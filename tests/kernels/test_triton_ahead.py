@@ -1,4 +1,4 @@
-"""The Triton kernel as compiled for GPUs that need not be there: wide accesses and no spills."""
+"""The Triton kernel as compiled for GPUs that need not be there: vectorized accesses and no spills."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_wide_accesses(variants: list[dict[str, Any]]) -> None:
     g, and their stores of p and m.
     """
     for variant in variants:
-        if variant["model"] == "thin":  # Its rows are shorter than a wide access, or nearly.
+        if variant["model"] == "thin":  # Its rows are shorter than a vectorized access, or nearly.
             continue
         adam, itemsize = variant["adam"], getattr(torch, variant["dtype"]).itemsize
         for kind, tensors in (("load", 3 + adam), ("store", 2)):

@@ -22,16 +22,16 @@ pytestmark = pytest.mark.skipif(
 TRITON = Target("triton", "triton", "cpu", slow=True)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 EVEN = (
-    Shape("even_rows", (300, 64), "several items, which are come back to"),
+    Shape("even_rows", (300, 64), "several tiles, which are come back to"),
     Shape("even_filters", (8, 8, 4, 2), "rows of 64 elements, also in channels_last"),
-    Shape("even_vector", (64,), "one item, unprojected"),
+    Shape("even_vector", (64,), "one tile, unprojected"),
 )
 UNEVEN = (
-    Shape("uneven_rows", (300, 13), "several items, in which rows start anywhere"),
+    Shape("uneven_rows", (300, 13), "several tiles, in which rows start anywhere"),
     Shape("uneven_filters", (4, 3, 3, 3), "the same in channels_last"),
     Shape("uneven_end", (1009,), "starts well and ends within a vector"),
 )
-TWO_SPANS = Shape("two_spans", (16_399,), "one item of whole vectors, then one that is not")
+TWO_SPANS = Shape("two_spans", (16_399,), "one tile of whole vectors, then one that is not")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def train(
 ) -> Any:
     """Yield before each step; ``parts`` (p, g, s: state) come in ``layout`` from ``since`` on.
 
-    Outcomes come unexpectedly, so that items are come back to.
+    Outcomes come unexpectedly, so that tiles are come back to.
     """
     p, rng = weights(shape, dtype), generator(1)
     optimizer = kind.make([p], TRITON)

@@ -67,7 +67,7 @@ SHAPES = (
 )
 
 # Rows of a few elements: the CPU kernel tests and projects many of them at a time, in tensors of
-# several items under a prediction.
+# several tiles under a prediction.
 THIN = (
     Shape("thin_1", (20_011, 1), "each row is one lane; only a zero gradient passes"),
     Shape("thin_2", (10_007, 2), "sums of pairs"),
@@ -78,8 +78,8 @@ THIN = (
     Shape("thin_9", (2_003, 9), "the shortest that do not: a 3x3 depthwise convolution"),
     Shape("thin_15", (1_201, 15), "the longest thin rows"),
     Shape("thin_16", (1_103, 16), "the shortest rows that are not thin"),
-    Shape("small_thin_1", (70, 1), "one item of rows of one element"),
-    Shape("small_thin_3", (1000, 3), "one item: a depthwise convolution of three taps"),
+    Shape("small_thin_1", (70, 1), "one tile of rows of one element"),
+    Shape("small_thin_3", (1000, 3), "one tile: a depthwise convolution of three taps"),
     Shape("small_thin_15", (5, 15), "fewer rows than are taken at once"),
 )
 

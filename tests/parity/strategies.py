@@ -12,7 +12,7 @@ from hypothesis.strategies import SearchStrategy
 from parity.layouts import LAYOUTS
 from parity.oracle import CHANNEL, LAYER, NONE
 
-MOST_ELEMENTS = 40_000  # a tensor: several work items on every backend
+MOST_ELEMENTS = 40_000  # a tensor: several tiles on every backend
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Case:
     schedule: tuple[int, int, int]
 
 
-# Twice what has the most ways to go: several work items of whole rows, some updated too early.
+# Twice what has the most ways to go: several tiles of whole rows, some updated too early.
 KINDS_OF_SHAPES = (
     *("matrix", "filters", "row", "column", "long", "many"),
     *("blocks", "blocks", "vector", "scalar", "empty"),
 )
-# Lengths at which loops, vectors, blocks and items of some backend begin or end.
+# Lengths at which loops, vectors, blocks and tiles of some backend begin or end.
 BOUNDARIES = (1, 4, 8, 16, 32, 64, 128, 320, 1024, 2048, 2560, 5120, 8192, 16_384)
 
 

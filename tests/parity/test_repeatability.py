@@ -127,7 +127,7 @@ def test_threads(kind: Kind, dtype: torch.dtype, backend: Target, threads: Any) 
 @TYPES
 @pytest.mark.parametrize("nesterov", [False, True], ids=["", "nesterov"])
 def test_company(kind: Kind, nesterov: bool, dtype: torch.dtype, backend: Target) -> None:
-    """A layer comes to the same bits alone and beside one that leaves no room to keep its u."""
+    """A layer comes to the same bits alone and beside one that leaves no buffer for its u."""
     if backend.name != "cpu":
         pytest.skip(f"{backend.label}: keeps no u of tensors that wait to be decided")
 

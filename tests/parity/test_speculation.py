@@ -1,4 +1,4 @@
-"""An outcome that was foreseen wrongly costs a second visit, and hardly any accuracy."""
+"""An outcome that was mispredicted costs a fix-up pass, and hardly any accuracy."""
 
 import torch
 
@@ -9,7 +9,7 @@ from parity.oracle import CHANNEL, LAYER, NONE
 from parity.pairs import weights
 from parity.targets import Target
 
-# Every change of outcome, and hence every kind of update that has to be taken back.
+# Every change of outcome, and hence every kind of update that has to be rolled back.
 FLIPS = (NONE, CHANNEL, LAYER, CHANNEL, NONE, LAYER, NONE)
 MOST_ULPS = 4
 
@@ -17,34 +17,35 @@ MOST_ULPS = 4
 def test_taking_back_costs_few_ulps(backend: Target, kind: Kind) -> None:
     """After each change a step comes to what one comes to that did nothing before it decided.
 
-    Units in the last place of the largest of old weight, new weight and update: what is taken back
+    Units in the last place of the largest of old weight, new weight and update: what is rolled back
     may have been many times the weight.
     """
     large = (*shapes("several_blocks", "longer_than_blocks"), *THIN)
     for shape in shapes("odd") if backend.slow else large:
-        hasty, patient = (weights(shape, device=backend.device) for _ in range(2))
+        speculating, patient = (weights(shape, device=backend.device) for _ in range(2))
         if shape in THIN:
             # No row much smaller than its update, whose direction the last place decides.
-            hasty.data.copy_(noise(hasty.shape, generator(shape.seed)))
-        optimizers = [kind.make([p], backend, **DECAY) for p in (hasty, patient)]
+            speculating.data.copy_(noise(speculating.shape, generator(shape.seed)))
+        optimizers = [kind.make([p], backend, **DECAY) for p in (speculating, patient)]
         state, other = (
-            optimizer.state[p] for optimizer, p in zip(optimizers, (hasty, patient), strict=True)
+            optimizer.state[p]
+            for optimizer, p in zip(optimizers, (speculating, patient), strict=True)
         )
         rng, reached = generator(3), reachable(shape.shape)
         for number, outcome in enumerate(FLIPS):
-            before = hasty.detach().double().cpu()
-            patient.data.copy_(hasty.data)
+            before = speculating.detach().double().cpu()
+            patient.data.copy_(speculating.data)
             for key, value in state.items():
                 other[key].copy_(value)
             if number:
-                # After a step by layer nothing is foreseen.
+                # After a step layer-wise nothing is predicted.
                 other["view"].fill_(LAYER)
-            hasty.grad = scripted(before, outcome, rng).to(hasty)
-            patient.grad = hasty.grad.clone()
+            speculating.grad = scripted(before, outcome, rng).to(speculating)
+            patient.grad = speculating.grad.clone()
             for optimizer in optimizers:
                 optimizer.step()
             assert state["view"].item() == (outcome if outcome in reached else NONE)
-            new, want = (p.detach().double().cpu() for p in (hasty, patient))
+            new, want = (p.detach().double().cpu() for p in (speculating, patient))
             size = torch.stack((before, want, before - want)).abs().amax(0).float()
             ulp = torch.nextafter(size, torch.tensor(torch.inf)).double() - size.double()
             worst = ((new - want).abs() / ulp).max().item()

@@ -1,6 +1,6 @@
 """Rows of a few elements, which the CPU kernel tests and projects many at a time.
 
-Shapes of several items each, and of one: an outcome is predicted only for the former.
+Shapes of several tiles each, and of one: an outcome is predicted only for the former.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ def test_options(backend: Target, kind: Kind, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("shape", THIN, ids=lambda shape: shape.name)
 @pytest.mark.parametrize("row", [0, 1, 15, 16, 300, -2, -1])
 def test_one_row_decides(backend: Target, kind: Kind, shape: Shape, row: int) -> None:
-    """A row along its weights is found wherever it lies in a vector, a chunk or an item."""
+    """A row along its weights is found wherever it lies in a vector, a chunk or a tile."""
     row = row if row < shape.shape[0] else 2
     # No row so small that the layer view passes nevertheless.
     p = Parameter(noise(torch.Size(shape.shape), generator(4)).to(backend.device, torch.float32))
@@ -90,7 +90,7 @@ def test_degenerate_rows(backend: Target, kind: Kind, what: str) -> None:
         for rows in (slice(None), slice(None, None, 3), slice(1, None, 3)):
             pairs = pairs_of(kind, THIN, torch.float32, backend, **options)
             optimizer = kind.make([pair.p for pair in pairs], backend, **options)
-            # After a step by layer nothing is predicted: from weights that were updated by 1e-2
+            # After a step layer-wise nothing is predicted: from weights that were updated by 1e-2
             # none of 1e-10 could be recovered.
             step_and_check(optimizer, pairs, [LAYER] * len(pairs), "first step")
             for pair in pairs:
@@ -146,7 +146,7 @@ def test_numbers_that_are_none(backend: Target, kind: Kind, value: float, row: i
 
 
 def test_same_bits(backend: Target, kind: Kind, threads: Any) -> None:
-    """The number of threads does not matter, nor whether there is room to keep each u."""
+    """The number of threads does not matter, nor whether there is a buffer to keep each u."""
     if backend.name != "cpu":
         pytest.skip(f"{backend.label}: torch's threads do not take part")
     large = Shape("fills_room", (512, 1024), "the 2 MiB that u may take (csrc/cpu/executor.cpp)")

@@ -63,13 +63,17 @@ def test_macros_reach_the_kernels(tmp_path: Path) -> None:
 def test_registers_of_the_float32_kernels() -> None:
     """The other kernels, which nothing here times, may take more."""
     said = "".join(
-        f"ptxas info    : Compiling entry function '_ZN5adamp11step_kernelILNS_6MethodE{method}"
+        f"ptxas info    : Compiling entry function '_ZN5adamp11step_kernelINS_{method}"
         f"ELNS_7TypeSetE{types}EEEvNS_10KernelArgsE' for 'sm_90'\n"
         f"ptxas info    : Function properties for _ZN5adamp11step_kernel\n"
         f"    0 bytes stack frame, {spilled} bytes spill stores, 0 bytes spill loads\n"
         f"ptxas info    : Used {registers} registers, used 2 barriers\n"
         for method, types, registers, spilled in (
-            *((0, 0, 70, 0), (0, 1, 96, 8), (0, 2, 96, 88), (1, 0, 68, 4), (1, 1, 90, 0)),
+            ("5AdamP", 0, 70, 0),
+            ("5AdamP", 1, 96, 8),
+            ("5AdamP", 2, 96, 88),
+            ("4SGDP", 0, 68, 4),
+            ("4SGDP", 1, 90, 0),
         )
     )
     assert resources(said) == (70, 4)

@@ -31,7 +31,7 @@ def _blocks(why: str, workers: int, blocks: int, elements: int) -> Variant:
         "ADAMP_BLOCKS_PER_SM": blocks,
         "ADAMP_TILE_ELEMENTS": elements,
     }
-    return Variant(f"{workers} workers x {blocks}, tiles of {elements}", why, macros)
+    return Variant(f"{workers} consumers x {blocks}, tiles of {elements}", why, macros)
 
 
 def _lag(why: str, residents: int) -> Variant:

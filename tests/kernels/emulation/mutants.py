@@ -80,7 +80,10 @@ OPERATORS = (
     *_swapped("pp gg", "pg pu", "pp pg", "rows cols", "row_begin row_end", "col_begin col_end"),
     *_swapped("first_tile tile_count", "slots records", "shrink radial", "next previous"),
     *_swapped(
-        "active undo", "decay decay_projected", "beta1 beta2", "one_minus_beta1 one_minus_beta2"
+        "active roll_back",
+        "decay decay_projected",
+        "beta1 beta2",
+        "one_minus_beta1 one_minus_beta2",
     ),
     *_swapped("delta eps", "norm_p norm_g", "moment1 moment2", "min max", "failed pending"),
     *_swapped("inv_bias_correction1 inv_root_bias_correction2", "wd_ratio delta"),

@@ -50,7 +50,7 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True)
 class Accesses:
-    """How a kernel visits memory.
+    """How a kernel accesses memory.
 
     Attributes:
         local: instructions that load or store local memory.

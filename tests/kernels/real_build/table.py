@@ -57,7 +57,7 @@ class Row:
 COLUMNS = tuple(field.name.replace("_", " ") for field in fields(Row))
 
 
-def row(launch: Launch, arch: str, found: Resources, visits: Accesses) -> Row:
+def row(launch: Launch, arch: str, found: Resources, found_accesses: Accesses) -> Row:
     """Work out one row."""
     if arch not in occupancy.MACHINES:
         sys.exit(f"occupancy.py has no multiprocessor for {arch}: add it to MACHINES")
@@ -72,22 +72,22 @@ def row(launch: Launch, arch: str, found: Resources, visits: Accesses) -> Row:
         shared,
         blocks,
         blocks * -(-launch.threads // occupancy.WARP),
-        visits.wide_loops,
-        visits.wide,
-        visits.narrow,
+        found_accesses.wide_loops,
+        found_accesses.wide,
+        found_accesses.narrow,
     )
 
 
-def faults(name: str, found: Resources, visits: Accesses) -> list[str]:
+def faults(name: str, found: Resources, found_accesses: Accesses) -> list[str]:
     """What no kernel may do, whatever the table says."""
     checks = {
         "bytes of stack": found.stack,
         "bytes of local memory": found.local,
-        "loads and stores of local memory (spilled registers)": visits.local,
-        "loops that mix 16-byte accesses with narrower ones": visits.mixed_loops,
+        "loads and stores of local memory (spilled registers)": found_accesses.local,
+        "loops that mix 16-byte accesses with narrower ones": found_accesses.mixed_loops,
     }
     wrong = [f"{name}: {value} {what}, must be 0" for what, value in checks.items() if value]
-    if visits.wide_loops == 0:
+    if found_accesses.wide_loops == 0:
         wrong.append(f"{name}: no loop that moves 16 bytes at a time")
     return wrong
 
@@ -108,11 +108,11 @@ def examine(launches: Iterable[Launch], resources: str, sass: str) -> tuple[list
         if launch is None:
             wrong.append(f"{symbol}: resident_blocks() is never asked for it; see launch_probe.cpp")
             continue
-        visits = machine_code.accesses(code[arch, symbol])
-        rows.append(row(launch, arch, found, visits))
-        wrong += faults(f"{launch.name}, {arch}", found, visits)
+        found_accesses = machine_code.accesses(code[arch, symbol])
+        rows.append(row(launch, arch, found, found_accesses))
+        wrong += faults(f"{launch.name}, {arch}", found, found_accesses)
         if rows[-1].blocks == 0:
-            wrong.append(f"{launch.name}, {arch}: no multiprocessor has room for a block")
+            wrong.append(f"{launch.name}, {arch}: no multiprocessor can hold a block")
     return sorted(rows, key=lambda row: (row.kernel, int(row.arch[3:]))), sorted(wrong)
 
 
@@ -146,7 +146,7 @@ def document(rows: Iterable[Row], nvcc: str) -> str:
 
 Written by `{ACCEPT}` from what nvcc {nvcc} made of `csrc/cuda`. `make real-build`
 fails where a kernel has more registers or more narrow accesses than here, or fewer blocks, warps,
-wide loops or wide accesses; and, whatever stands here, where one uses local memory.
+vectorized loops or vectorized accesses; and, whatever stands here, where one uses local memory.
 
 Blocks and warps are those of one multiprocessor. Accesses are instructions for global memory in
 innermost loops that compute with floating-point numbers: wide ones move 16 bytes, narrow ones less

@@ -102,7 +102,7 @@ MUTATIONS = (
         "store_outcome(outcome); RowRecord<S>& whole = records()[1];",
     ),
     Mutation(
-        "no room for the tensor's sums",
+        "no space for the tensor's sums",
         HOST,
         "(1 + (tensor.rows_are_thin ? 0 : info.rows)) *",
         "(tensor.rows_are_thin ? 0 : info.rows) *",
