@@ -1,4 +1,4 @@
-"""The Triton kernel as compiled for GPUs that need not be there: vectorized accesses and no spills."""
+"""The Triton kernel, compiled for GPUs that need not be there: vectorized accesses, no spills."""
 
 import json
 import os
