@@ -76,7 +76,7 @@ def test_forced_channel_keeps_to_its_row(backend: Target, kind: Kind) -> None:
 
 @pytest.mark.parametrize("before", [CHANNEL, LAYER])
 def test_after_a_projection(backend: Target, kind: Kind, before: int) -> None:
-    """A tensor that was projected one step ago keeps its finite elements: updates are rolled back."""
+    """A tensor that was projected one step ago keeps its finite elements: it is rolled back."""
     (shape,) = shapes("odd")
     p = weights(shape, device=backend.device)
     optimizer = kind.make([p], backend, **DECAY)

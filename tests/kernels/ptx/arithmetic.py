@@ -12,7 +12,7 @@ from kernels.ptx.operands import WIDTH, Operands, Unknown, bits_type, value_type
 
 COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 UNSIGNED_COMPARE = {"lo": "<", "ls": "<=", "hi": ">", "hs": ">="}
-OPERATOR = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+OPERATOR = {"add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%"}
 BITWISE = {"and": "&", "or": "|", "xor": "^"}
 
 
@@ -31,8 +31,9 @@ def _arithmetic(o: Operands, i: Instruction) -> str:
         return o.write(to, f"multiply_high({a}, {b})")
     if modifiers not in ([], ["lo"]):
         raise Unknown(i, f"modifiers {modifiers}")
-    if name == "div":
-        return o.write(to, f"divide({a}, {b})")
+    if name in ("div", "rem"):
+        by = {"div": "divide", "rem": "remainder_of"}[name]
+        return o.write(to, f"{by}({a}, {b})")
     return o.write(to, f"wrapped({a}, {b}, [](auto x, auto y) {{ return x {OPERATOR[name]} y; }})")
 
 

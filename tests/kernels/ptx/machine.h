@@ -81,6 +81,12 @@ T divide(T a, T b) {
   if (b == 0) emulation::fail("divides an integer by zero");
   return a / b;
 }
+
+template <class T>
+T remainder_of(T a, T b) {
+  if (b == 0) emulation::fail("divides an integer by zero");
+  return a % b;
+}
 template <class T>
 T negative(T a) {
   return static_cast<T>(0 - static_cast<uint64_t>(a));
