@@ -94,4 +94,6 @@ def run(rank: int, folder: str) -> None:
                 results[key] = train(model, zero)
                 dist.barrier()
     Path(folder, f"{rank}.json").write_text(json.dumps(results))
+    # Nobody leaves while the other still talks to it: gloo's threads would end in an abort.
+    dist.barrier()
     dist.destroy_process_group()
