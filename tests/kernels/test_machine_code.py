@@ -11,15 +11,15 @@ from kernels.real_build.environment import ROOT
 from kernels.real_build.machine_code import Accesses, Resources
 
 SAMPLES = ROOT / "tests" / "kernels" / "real_build"
-# In the form of cuobjdump's output, cut down. The loops of _Z1a in turn: wide, inside an outer loop
-# that does not count; narrow; without arithmetic; without accesses; waiting for another block; and
-# the end of every kernel. _Z1b mixes widths, and spills.
+# In the form of cuobjdump's output, cut down. The loops of _Z1a in turn: vectorized, inside an
+# outer loop that does not count; narrow; without arithmetic; without accesses; waiting for another
+# block; and the end of every kernel. _Z1b mixes widths, and spills.
 RESOURCES = (SAMPLES / "sample_resources.txt").read_text()
 SASS = (SAMPLES / "sample_sass.txt").read_text()
 
 LAUNCHES = [Launch("first", "_Z1a", 384, 75196), Launch("second", "_Z1b", 384, 1024)]
 CLEAN = Resources(registers=80, stack=0, local=0, shared=0)
-GOOD = Accesses(local=0, wide_loops=6, mixed_loops=0, wide=32, narrow=76)
+GOOD = Accesses(local=0, vectorized_loops=6, mixed_loops=0, vectorized=32, narrow=76)
 
 
 def test_resources() -> None:
@@ -35,9 +35,15 @@ def test_accesses() -> None:
     """Accesses count in innermost loops with arithmetic, spills anywhere."""
     code = machine_code.instructions(SASS)
     assert {key: machine_code.accesses(each) for key, each in code.items()} == {
-        ("sm_80", "_Z1a"): Accesses(local=0, wide_loops=1, mixed_loops=0, wide=2, narrow=2),
-        ("sm_80", "_Z1b"): Accesses(local=2, wide_loops=1, mixed_loops=1, wide=1, narrow=1),
-        ("sm_120", "_Z1a"): Accesses(local=0, wide_loops=1, mixed_loops=0, wide=1, narrow=0),
+        ("sm_80", "_Z1a"): Accesses(
+            local=0, vectorized_loops=1, mixed_loops=0, vectorized=2, narrow=2
+        ),
+        ("sm_80", "_Z1b"): Accesses(
+            local=2, vectorized_loops=1, mixed_loops=1, vectorized=1, narrow=1
+        ),
+        ("sm_120", "_Z1a"): Accesses(
+            local=0, vectorized_loops=1, mixed_loops=0, vectorized=1, narrow=0
+        ),
     }
 
 
@@ -86,8 +92,8 @@ def test_too_large_a_block() -> None:
     """A kernel that could not be launched is a fault."""
     large = [dataclasses.replace(LAUNCHES[0], shared=160 * 1024), LAUNCHES[1]]
     _, faults = table.examine(large, RESOURCES, SASS)
-    assert [fault for fault in faults if "no multiprocessor can hold" in fault] == [
-        "first, sm_120: no multiprocessor can hold a block"
+    assert [fault for fault in faults if "no SM can hold" in fault] == [
+        "first, sm_120: no SM can hold a block"
     ]
 
 
@@ -98,7 +104,7 @@ def test_too_large_a_block() -> None:
         (CLEAN._replace(local=8), GOOD, "8 bytes of local memory"),
         (CLEAN, dataclasses.replace(GOOD, local=3), "3 loads and stores of local memory"),
         (CLEAN, dataclasses.replace(GOOD, mixed_loops=1), "1 loops that mix"),
-        (CLEAN, dataclasses.replace(GOOD, wide_loops=0), "no loop that moves 16 bytes"),
+        (CLEAN, dataclasses.replace(GOOD, vectorized_loops=0), "no loop that moves 16 bytes"),
     ],
 )
 def test_faults(found: Resources, found_accesses: Accesses, word: str) -> None:
@@ -120,8 +126,8 @@ ACCEPTED = table.Row("first", "sm_80", 384, 77, 76288, 2, 24, 6, 32, 76)
         ("shared_bytes", None),
         ("blocks", -1),
         ("warps", -1),
-        ("wide_loops", -1),
-        ("wide_accesses", -1),
+        ("vectorized_loops", -1),
+        ("vectorized_accesses", -1),
         ("narrow_accesses", 1),
     ],
 )

@@ -38,7 +38,7 @@ class Instruction(NamedTuple):
         return re.match(r"(LD|ST)G?(\.(?!.*STRONG)|$)", self.operation) is not None
 
     @property
-    def is_wide(self) -> bool:
+    def is_vectorized(self) -> bool:
         """Whether it moves 16 bytes."""
         return self.operation.endswith(".128")
 
@@ -54,16 +54,16 @@ class Accesses:
 
     Attributes:
         local: instructions that load or store local memory.
-        wide_loops: loops with arithmetic that load or store 16 bytes of global memory at a time.
+        vectorized_loops: loops with arithmetic that move 16 bytes of global memory at a time.
         mixed_loops: those that have narrower accesses to global memory as well.
-        wide: accesses of 16 bytes in loops with arithmetic.
+        vectorized: accesses of 16 bytes in loops with arithmetic.
         narrow: narrower ones.
     """
 
     local: int
-    wide_loops: int
+    vectorized_loops: int
     mixed_loops: int
-    wide: int
+    vectorized: int
     narrow: int
 
 
@@ -118,14 +118,14 @@ def innermost_loops(code: list[Instruction]) -> Iterator[list[Instruction]]:
 
 def accesses(code: list[Instruction]) -> Accesses:
     """Count the accesses of a kernel."""
-    wide_loops = mixed_loops = wide = narrow = 0
+    vectorized_loops = mixed_loops = vectorized = narrow = 0
     for loop in innermost_loops(code):
         if not any(at.is_arithmetic for at in loop):
             continue
-        widths = [at.is_wide for at in loop if at.is_data_access]
-        wide_loops += any(widths)
+        widths = [at.is_vectorized for at in loop if at.is_data_access]
+        vectorized_loops += any(widths)
         mixed_loops += any(widths) and not all(widths)
-        wide += sum(widths)
+        vectorized += sum(widths)
         narrow += len(widths) - sum(widths)
     local = sum(at.is_local_access for at in code)
-    return Accesses(local, wide_loops, mixed_loops, wide, narrow)
+    return Accesses(local, vectorized_loops, mixed_loops, vectorized, narrow)

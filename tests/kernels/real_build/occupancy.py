@@ -1,4 +1,4 @@
-"""How many blocks of a kernel one multiprocessor holds.
+"""How many blocks of a kernel one SM holds.
 
 After the CUDA programming guide's table of technical specifications for each compute capability;
 the arithmetic agrees with ``cuda_occupancy.h`` of the CUDA toolkit.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 WARP = 32
 KIB = 1024
-REGISTERS = 64 * KIB  # of a multiprocessor, a quarter for each of its four partitions
+REGISTERS = 64 * KIB  # of an SM, a quarter for each of its four partitions
 PARTITIONS = 4
 REGISTERS_AT_A_TIME = 256  # what a warp's registers are rounded up to
 SHARED_AT_A_TIME = 128
@@ -19,7 +19,7 @@ RESERVED = KIB  # shared memory that the system takes for each block
 
 @dataclass(frozen=True)
 class Machine:
-    """What one multiprocessor has.
+    """What one SM has.
 
     Attributes:
         warps: that it holds at most.
@@ -49,16 +49,16 @@ def rounded_up(value: int, step: int) -> int:
 
 
 def shared_of_block(machine: Machine, static: int, dynamic: int) -> int:
-    """Bytes that a block takes of its multiprocessor's shared memory."""
+    """Bytes that a block takes of its SM's shared memory."""
     reserved = 0 if machine.reserved_is_counted else RESERVED
     return rounded_up(static + dynamic + reserved, SHARED_AT_A_TIME)
 
 
 def blocks(machine: Machine, registers: int, threads: int, shared: int) -> int:
-    """Blocks on a multiprocessor at a time.
+    """Blocks on an SM at a time.
 
     Args:
-        machine: the multiprocessor.
+        machine: the SM.
         registers: of a thread.
         threads: of a block.
         shared: bytes that a block takes, from `shared_of_block`.

@@ -17,7 +17,7 @@ ACCEPT = "make real-build ARGS=--accept"
 
 # Better or worse than the table: the direction a figure may move in.
 NO_MORE = ("registers", "narrow_accesses")
-NO_FEWER = ("blocks", "warps", "wide_loops", "wide_accesses")
+NO_FEWER = ("blocks", "warps", "vectorized_loops", "vectorized_accesses")
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Row:
         threads: of a block.
         registers: of a thread.
         shared_bytes: shared memory that a block takes.
-        blocks: on a multiprocessor at a time.
-        warps: on a multiprocessor at a time.
-        wide_loops: loops with arithmetic that move 16 bytes at a time.
-        wide_accesses: accesses of 16 bytes to global memory in loops with arithmetic.
+        blocks: on an SM at a time.
+        warps: on an SM at a time.
+        vectorized_loops: loops with arithmetic that move 16 bytes at a time.
+        vectorized_accesses: accesses of 16 bytes to global memory in loops with arithmetic.
         narrow_accesses: narrower ones.
     """
 
@@ -44,8 +44,8 @@ class Row:
     shared_bytes: int
     blocks: int
     warps: int
-    wide_loops: int
-    wide_accesses: int
+    vectorized_loops: int
+    vectorized_accesses: int
     narrow_accesses: int
 
     @property
@@ -60,7 +60,7 @@ COLUMNS = tuple(field.name.replace("_", " ") for field in fields(Row))
 def row(launch: Launch, arch: str, found: Resources, found_accesses: Accesses) -> Row:
     """Work out one row."""
     if arch not in occupancy.MACHINES:
-        sys.exit(f"occupancy.py has no multiprocessor for {arch}: add it to MACHINES")
+        sys.exit(f"occupancy.py has no SM for {arch}: add it to MACHINES")
     machine = occupancy.MACHINES[arch]
     shared = occupancy.shared_of_block(machine, found.shared, launch.shared)
     blocks = occupancy.blocks(machine, found.registers, launch.threads, shared)
@@ -72,8 +72,8 @@ def row(launch: Launch, arch: str, found: Resources, found_accesses: Accesses) -
         shared,
         blocks,
         blocks * -(-launch.threads // occupancy.WARP),
-        found_accesses.wide_loops,
-        found_accesses.wide,
+        found_accesses.vectorized_loops,
+        found_accesses.vectorized,
         found_accesses.narrow,
     )
 
@@ -87,7 +87,7 @@ def faults(name: str, found: Resources, found_accesses: Accesses) -> list[str]:
         "loops that mix 16-byte accesses with narrower ones": found_accesses.mixed_loops,
     }
     wrong = [f"{name}: {value} {what}, must be 0" for what, value in checks.items() if value]
-    if found_accesses.wide_loops == 0:
+    if found_accesses.vectorized_loops == 0:
         wrong.append(f"{name}: no loop that moves 16 bytes at a time")
     return wrong
 
@@ -112,7 +112,7 @@ def examine(launches: Iterable[Launch], resources: str, sass: str) -> tuple[list
         rows.append(row(launch, arch, found, found_accesses))
         wrong += faults(f"{launch.name}, {arch}", found, found_accesses)
         if rows[-1].blocks == 0:
-            wrong.append(f"{launch.name}, {arch}: no multiprocessor can hold a block")
+            wrong.append(f"{launch.name}, {arch}: no SM can hold a block")
     return sorted(rows, key=lambda row: (row.kernel, int(row.arch[3:]))), sorted(wrong)
 
 
@@ -148,9 +148,9 @@ Written by `{ACCEPT}` from what nvcc {nvcc} made of `csrc/cuda`. `make real-buil
 fails where a kernel has more registers or more narrow accesses than here, or fewer blocks, warps,
 vectorized loops or vectorized accesses; and, whatever stands here, where one uses local memory.
 
-Blocks and warps are those of one multiprocessor. Accesses are instructions for global memory in
-innermost loops that compute with floating-point numbers: wide ones move 16 bytes, narrow ones less
-(arrays that lie differently against 16-byte boundaries; sums of rows).
+Blocks and warps are those of one SM. Accesses are instructions for global memory in
+innermost loops that compute with floating-point numbers: vectorized ones move 16 bytes, narrow ones
+less (arrays that lie differently against 16-byte boundaries; sums of rows).
 
 {markdown(rows)}
 """
