@@ -63,7 +63,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
     folder.mkdir(exist_ok=True)
     alone = item.get_closest_marker("serial") is not None
     with contextlib.ExitStack() as held:
-        # Whoever waits for the room keeps the door, so that nobody else slips in meanwhile.
+        # A worker that waits for its turn holds a second lock, so that no other overtakes it.
         with locked(folder / "tests-door.lock", fcntl.LOCK_EX):
             how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
             held.enter_context(locked(folder / "tests-room.lock", how))

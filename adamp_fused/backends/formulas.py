@@ -41,6 +41,24 @@ def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:
     return (pg < limit) & (-pg < limit)
 
 
+def decide(every_row_passes: Any, whole_passes: Any) -> Any:
+    """The outcome of a tensor: 1 channel-wise, else 2 layer-wise, else 0 none.
+
+    ``whole_passes``: the test of the tensor as one row.
+    """
+    return torch.where(every_row_passes, 1, torch.where(whole_passes, 2, 0))
+
+
+def radial_under(outcome: Any, row_radial: Any, whole_radial: Any) -> Any:
+    """``k`` of a row under an outcome, of its own sums or of the tensor's."""
+    return torch.where(outcome == 1, row_radial, torch.where(outcome == 2, whole_radial, 0.0))
+
+
+def decay_under(outcome: Any, decay: Any, decay_projected: Any) -> Any:
+    """The weight decay under an outcome."""
+    return torch.where(outcome == 0, decay, decay_projected)
+
+
 def radial_coefficient(pu: Any, norm_p: Any, eps: Any) -> Any:
     """``k = pu / (|p| + eps)^2``: ``k * p`` is the radial part of ``u``.
 

@@ -82,9 +82,9 @@ def _step(
     p = param.to(opmath)
     g = -grad.to(opmath) if group["maximize"] else grad.to(opmath)
     u, step_size, decay = method.accumulate(g, state, group)
-    projected, radial = _decide(p, g, u, state, group)
-    wd_ratio = torch.where(projected, p.new_full((), group["wd_ratio"]), p.new_ones(()))
-    decay = decay * wd_ratio
+    outcome, radial = _decide(p, g, u, state, group)
+    decay = decay if isinstance(decay, Tensor) else p.new_full((), decay)
+    decay = F.decay_under(outcome, decay, decay * group["wd_ratio"])
     shrink = F.shrinkage(decay, step_size, radial).to(p.dtype)
     radial = radial.to(p.dtype)
     p_new = F.apply_update(p, u, shrink, step_size, radial, decay)
@@ -97,12 +97,10 @@ def _step(
 def _decide(
     p: Tensor, g: Tensor, u: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    """Whether the update is projected, and the radial coefficient ``k`` of every row in float64."""
+    """The outcome, and the radial coefficient ``k`` of every row in float64."""
     mode, eps = group["projection"], group["eps"]
-    no = torch.zeros((), dtype=torch.bool, device=p.device)
-    zero = torch.zeros((), dtype=torch.float64, device=p.device)
     if p.dim() < 2 or p.numel() == 0 or mode == "off":
-        return no, zero
+        return _outcome(_VIEW_NONE, p), p.new_zeros((), dtype=torch.float64)
 
     # In float32 the squares of a gradient of 1e20 would be infinite, and those of 1e18 add up to
     # it: then every row would pass.
@@ -117,9 +115,9 @@ def _decide(
     channel_radial = F.radial_coefficient(pu, pp.sqrt(), eps)
     layer_radial = F.radial_coefficient(pu.sum(), pp.sum().sqrt(), eps)
     if mode == "channel":
-        return ~no, channel_radial
+        return _outcome(_VIEW_CHANNEL, p), channel_radial
     if mode == "layer":
-        return ~no, layer_radial
+        return _outcome(_VIEW_LAYER, p), layer_radial
 
     gg, pg = rows(g * g), rows(p * g)
 
@@ -129,8 +127,12 @@ def _decide(
         below: Tensor = F.cosine_below(pg, norm_p, norm_g, bound)
         return below.all()
 
-    channel = passes(pp, gg, pg, p.numel() // p.shape[0])
-    layer = passes(pp.sum(), gg.sum(), pg.sum(), p.numel()) & ~channel
-    state["view"].copy_(channel * _VIEW_CHANNEL + layer * _VIEW_LAYER)
-    radial = torch.where(channel, channel_radial, torch.where(layer, layer_radial, zero))
-    return channel | layer, radial
+    every_row = passes(pp, gg, pg, p.numel() // p.shape[0])
+    outcome = F.decide(every_row, passes(pp.sum(), gg.sum(), pg.sum(), p.numel()))
+    state["view"].copy_(outcome)
+    return outcome, F.radial_under(outcome, channel_radial, layer_radial)
+
+
+def _outcome(fixed: int, p: Tensor) -> Tensor:
+    """An outcome that no test has to find."""
+    return torch.full((), fixed, device=p.device)

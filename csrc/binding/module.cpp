@@ -25,7 +25,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.attr("executors") = executors;
   module.def("has_observers", &at::hasCallbacks, "Whether a profiler, or the like, is there.");
   module.def("cpu_capability", &adamp::cpu_capability,
-             "The instruction set that the CPU kernels use on this processor.");
+             "The instruction set that the CPU kernels use on this CPU.");
   py::class_<adamp::Plan>(module, "Plan",
                           "What does not change between steps, and the step itself.")
       .def(py::init<const std::string&, const std::optional<std::string>&, const py::list&,

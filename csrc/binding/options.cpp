@@ -64,7 +64,7 @@ bool read_own(SGDP, PyObject* group, Hyper& h) {
   return h.beta1 < 1;
 }
 
-// Whether torch's words for how to step ask for what the kernels do, or for nothing.
+// Whether torch's options for how to step want what the kernels do, or say nothing.
 bool asks_for_kernels(PyObject* group) {
   static PyObject* const fused = PyUnicode_InternFromString("fused");
   static PyObject* const foreach = PyUnicode_InternFromString("foreach");

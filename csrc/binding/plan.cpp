@@ -44,7 +44,7 @@ void Plan::gather() {
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> Plan::inputs() {
   gather();
   constexpr int64_t kFields =
-      sizeof(Scalars<double>) / sizeof(double) + 1;  // flags are half as wide
+      sizeof(Scalars<double>) / sizeof(double) + 1;  // two flags of half the size
   const int64_t n = static_cast<int64_t>(step_.grads().size());
   const int64_t n_hypers = static_cast<int64_t>(step_.hypers().size());
   at::Tensor addresses = at::empty({n}, at::kLong), indices = at::empty({n}, at::kLong);

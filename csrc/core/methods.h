@@ -65,7 +65,7 @@ struct AdamP {
   // Whether the state has a `step`, which corrections of the bias need.
   static constexpr bool kCountsSteps = true;
   // Whether u is the first moment itself, as it is stored. The projection of u then is one of the
-  // moment, too, where the option project_buffer asks for it.
+  // moment, too, where the option project_buffer says so.
   static constexpr bool kUpdateIsMoment = false;
 
   static void correct_bias(Hyper& h, double step) {

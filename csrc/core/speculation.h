@@ -37,7 +37,7 @@ ADAMP_FN Speculation speculate(Projection projection, DType dtype, bool one_tile
   return Speculation::kNone;
 }
 
-// Whether what was done on speculation is what the outcome asks for.
+// Whether what was done on speculation is what the outcome requires.
 ADAMP_FN bool prediction_holds(Speculation speculation, View outcome) {
   return (speculation == Speculation::kAllRows && outcome == View::kNone) ||
          (speculation == Speculation::kChannelRows && outcome == View::kChannel);

@@ -1,4 +1,4 @@
-// Which row loops this processor runs.
+// Which row loops this CPU runs.
 #include "row_loops.h"
 
 #include <cstdlib>

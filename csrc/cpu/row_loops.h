@@ -71,7 +71,7 @@ struct RowLoops {
                             const RowUpdate<double>* previous);
 };
 
-// The loops for this processor. ADAMP_FUSED_CPU_CAPABILITY=baseline|avx2|avx512 asks for less.
+// The loops for this CPU. ADAMP_FUSED_CPU_CAPABILITY=baseline|avx2|avx512 asks for less.
 const RowLoops& row_loops(Method method, DType dtype);
 const char* cpu_capability();
 

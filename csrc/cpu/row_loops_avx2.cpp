@@ -1,5 +1,5 @@
 // The row loops for sms with AVX2. Standard headers come first: nothing of them may be
-// compiled for an instruction set that another processor lacks.
+// compiled for an instruction set that another CPU lacks.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// Vectors of the processor's own width, loads and stores with conversion, and lane sums.
+// Vectors of the CPU's own width, loads and stores with conversion, and lane sums.
 //
 // Vector extensions of GCC (12 and newer) and Clang: one source for AVX-512, AVX2, and SSE2 or
 // NEON. Everything is always_inline, so that no code compiled for one instruction set can be linked
@@ -15,7 +15,7 @@
 #include "../core/projection.h"
 #include "half.h"
 
-// Bytes of a vector: the processor's width, since wider ones would live in memory. Said by the file
+// Bytes of a vector: the width of the CPU, since wider ones would live in memory. Said by the file
 // that chooses the instruction set: its pragma sets the compiler's own macros too late (GCC 12) or
 // not at all (Clang), and narrower vectors would go unnoticed.
 #if !defined(ADAMP_VECTOR_BYTES)
@@ -119,7 +119,7 @@ ADAMP_FN FloatLanes widened(UInt16Lanes bits, BFloat16) {
   return (FloatLanes)(__builtin_convertvector(bits, UInt32Lanes) << 16);
 #endif
 }
-// To nearest, ties to even; a NaN stays one. Not the processor's own conversion, which takes what
+// To nearest, ties to even; a NaN stays one. Not the CPU's own conversion, which takes what
 // is below the normal numbers for zero.
 ADAMP_FN UInt16Lanes narrowed(FloatLanes x, BFloat16) {
   const UInt32Lanes bits = (UInt32Lanes)x, quiet_nan = bits | 0x400000u;

@@ -16,7 +16,7 @@ from parity.gradients import SCRIPT
 from parity.pairs import pairs_of, run
 from parity.targets import TARGETS, Target
 
-# Several items, rows that span tiles, and rows without a multiple of anything.
+# Several tiles, rows that span tiles, and rows without a multiple of anything.
 LARGE = "longer_than_blocks"
 PLANS = {
     "float32": {torch.float32: (*FEW, LARGE)},

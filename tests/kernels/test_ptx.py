@@ -65,7 +65,7 @@ def test_races() -> None:
 
 @pytest.mark.proof
 def test_oldest() -> None:
-    """The same on the oldest that is supported, which fetches ahead by lines; float32."""
+    """The same on the oldest that is supported, which prefetches by lines; float32."""
     done = run(driver("80", emulated.RACES_FLOAT), 100)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 

@@ -55,7 +55,7 @@ def test_options(backend: Target, kind: Kind, options: dict, dtype: torch.dtype)
 
 
 def test_decay_that_leaves_nothing(backend: Target, kind: Kind) -> None:
-    """Lr * weight_decay = 1: what was updated too early cannot be had back from the new weights."""
+    """Lr * weight_decay = 1: what was updated too soon cannot be recovered from the new weights."""
     options = {"lr": 0.5, "weight_decay": 2.0, "wd_ratio": 1.0}
     options |= {"momentum": 0} if kind.name == "SGDP" else {}
     wanted = shapes("odd") if backend.slow else shapes("odd", "several_blocks", "above_tile")

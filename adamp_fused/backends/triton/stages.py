@@ -47,6 +47,9 @@ def _formula(function):
 moving_average = _formula(formulas.moving_average)
 adam_perturb = _formula(formulas.adam_perturb)
 cosine_below = _formula(formulas.cosine_below)
+outcome_of = _formula(formulas.decide)
+radial_under = _formula(formulas.radial_under)
+decay_under = _formula(formulas.decay_under)
 radial_coefficient = _formula(formulas.radial_coefficient)
 radial_part = _formula(formulas.radial_part)
 shrinkage = _formula(formulas.shrinkage)
@@ -213,7 +216,7 @@ def row_passes(pp, gg, pg, row_root, n):
 def decide(w, n, pp, gg, pg, pu, failed_rows):
     """The outcome of a tensor from its totals, and the radial coefficient of the layer view."""
     layer = row_passes(pp, gg, pg, w.layer_root, n)
-    tested = tl.where(failed_rows == 0, CHANNEL, tl.where(layer != 0, LAYER, NONE))
+    tested = outcome_of(failed_rows == 0, layer != 0)
     # A mode other than AUTO is its own outcome.
     outcome = tl.where(w.mode == AUTO, tested, w.mode).to(tl.int32)
     return outcome, radial_coefficient(pu, root(pp), n.eps)
@@ -222,8 +225,8 @@ def decide(w, n, pp, gg, pg, pu, failed_rows):
 @device
 def coefficients(outcome, row_radial, layer_radial, n):
     """Radial coefficient, shrinkage and weight decay of rows under an outcome."""
-    radial = tl.where(outcome == CHANNEL, row_radial, tl.where(outcome == LAYER, layer_radial, 0.0))
-    decay = tl.where(outcome == NONE, n.decay, n.decay_projected)
+    radial = radial_under(outcome, row_radial, layer_radial)
+    decay = decay_under(outcome, n.decay, n.decay_projected)
     return radial, tl.where(outcome == NONE, decay, shrinkage(decay, n.step_size, radial)), decay
 
 

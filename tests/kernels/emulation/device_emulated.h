@@ -135,7 +135,7 @@ inline void store_vector_streaming(void* at, const Vector16& x) { store_vector(a
 
 // One lane asks, as the device's own does where it can.
 inline void prefetch(const void* at, int bytes, int lane) {
-  if (lane == 0) emulation::prefetch_tile(at, static_cast<size_t>(bytes));
+  if (lane == 0) emulation::prefetch_memory(at, static_cast<size_t>(bytes));
 }
 
 // ---- conversions

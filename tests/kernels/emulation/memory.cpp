@@ -71,7 +71,7 @@ void write_shared_memory(void* at, const void* from, size_t size) {
   store(at, from, size, races::kWrite, __builtin_return_address(0));
 }
 
-void prefetch_tile(const void* at, size_t size) {
+void prefetch_memory(const void* at, size_t size) {
   before_access();
   races::reach(at, size);
   bytes_asked_for += size;

@@ -31,7 +31,7 @@ void write_memory(void* at, const void* from, size_t size);
 void read_shared_memory(void* to, const void* at, size_t size);
 void write_shared_memory(void* at, const void* from, size_t size);
 // What asks for memory ahead of its use reads nothing, and stays within it.
-void prefetch_tile(const void* at, size_t size);
+void prefetch_memory(const void* at, size_t size);
 // A write, where the device makes a store that atomic operations see (volatile).
 void write_strongly(void* at, const void* from, size_t size);
 

@@ -65,14 +65,14 @@ OPERATORS = (
     (r"^ +(?!return|break|const|using)[\w:.&*>\[\]-]+( [-+*|&]?= .*|\(.*|\+\+);$", ";"),
     (r"\bif \(.+?\) (?=[\w:.]+[ (].*;)", ""),
     (r"\b(sync_block|sync_consumers)\(\);", ";"),
-    (r"\bsync_workers\(\);", "sync_block();"),
+    (r"\bsync_consumers\(\);", "sync_block();"),
     (r"\bcontinue;", ";"),
     # The order of memory, and who does it.
     (r"\bfetch_add_acq_rel\b", "fetch_add_relaxed"),
     (r"\bstore_release\(([^,]+), (.+)\);", r"store_cross_block(\1, uint32_t{\2});"),
     (r"\bload_acquire\b", "load_cross_block"),
     (r"\bthread_index\(\) == 0\b", "thread_index() == 1"),
-    (r"\bworker_count\(\)", "kWarpSize"),
+    (r"\bconsumer_count\(\)", "kWarpSize"),
     (r"\bkWarpSize\b", "(kWarpSize / 2)"),
     # One thing taken for another.
     (r"\bp \* g\b", "p * u"),

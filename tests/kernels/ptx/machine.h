@@ -246,18 +246,18 @@ inline void atomic_store(void* at, uint32_t value, races::Order order) {
 
 // A request names whole units of 16 bytes; each must hold something of an allocation, whose ends
 // may lie within the first and the last.
-inline void prefetch_tile(const void* at, uint32_t bytes) {
+inline void prefetch_memory(const void* at, uint32_t bytes) {
   constexpr uint32_t kUnit = 16, kExcess = 2 * (kUnit - 1);
   if (reinterpret_cast<uintptr_t>(at) % kUnit != 0 || bytes % kUnit != 0) {
     emulation::fail("asks for memory that is not in whole units of 16 bytes");
   }
   const uint32_t inner = bytes > kExcess ? bytes - kExcess : 0;
-  if (inner > 0) emulation::prefetch_tile(static_cast<const char*>(at) + kExcess / 2, inner);
+  if (inner > 0) emulation::prefetch_memory(static_cast<const char*>(at) + kExcess / 2, inner);
   emulation::bytes_asked_for += bytes - inner;
   emulation::bytes_in_excess += kExcess;
 }
 // The line of 128 bytes that an address lies in.
-inline void ask_for_line(const void*) {
+inline void prefetch_line(const void*) {
   constexpr uint32_t kLine = 128;
   emulation::bytes_asked_for += kLine;
   emulation::bytes_in_excess += kLine;

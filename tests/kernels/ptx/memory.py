@@ -101,13 +101,13 @@ def _to_space(o: Operands, i: Instruction) -> str:
 def _prefetch(o: Operands, i: Instruction) -> str:
     if i.opcode[1:] != ("global", "L2"):
         raise Unknown(i, "another prefetch")
-    return f"ask_for_line({o.address(i.operands[0], 'global')});"
+    return f"prefetch_line({o.address(i.operands[0], 'global')});"
 
 
 def _bulk(o: Operands, i: Instruction) -> str:
     if i.opcode[1:] != ("async", "bulk", "prefetch", "L2", "global"):
         raise Unknown(i, "another bulk copy")
-    return f"ask_for({o.address(i.operands[0], 'global')}, {o.read(i.operands[1], 'u32')});"
+    return f"prefetch_memory({o.address(i.operands[0], 'global')}, {o.read(i.operands[1], 'u32')});"
 
 
 MEMORY = {
