@@ -44,8 +44,8 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
 StepPlan::StepPlan(Method method, const std::optional<std::string>& executor,
                    std::vector<TensorInfo> tensors, at::Device device)
     : method_(method), device_(device) {
-  grads_.reserve(tensors.size());
-  hyper_indices_.reserve(tensors.size());
+  grads_.resize(tensors.size());
+  hyper_indices_.resize(tensors.size());
   if (!device.is_cpu()) stream_ = current_stream(device);
   const c10::OptionalDeviceGuard guard(device);
   if (executor) {
@@ -59,25 +59,16 @@ void StepPlan::begin(const std::vector<Hyper>& group_options) {
   hypers_.clear();
   hyper_index_.clear();
   last_of_group_.assign(group_options.size(), {0, -1});
-  hyper_indices_.clear();
-  grads_.clear();
-}
-
-void StepPlan::add(int32_t group, double step, const void* grad) {
-  hyper_indices_.push_back(hyper_index_of(group, step));
-  grads_.push_back(grad);
+  n_added_ = 0;
 }
 
 int32_t StepPlan::hyper_index_of(int32_t group, double step) {
-  // Nearly always the count that the group's last parameter had.
-  std::pair<double, int32_t>& last = last_of_group_[group];
-  if (last.second >= 0 && last.first == step) return last.second;
   const auto [found, is_new] = hyper_index_.try_emplace({group, step}, hypers_.size());
   if (is_new) {
     Hyper& h = hypers_.emplace_back((*group_options_)[group]);
     if (step > 0) for_method(method_, [&](auto m) { decltype(m)::correct_bias(h, step); });
   }
-  last = {step, found->second};
+  last_of_group_[group] = {step, found->second};
   return found->second;
 }
 

@@ -27,7 +27,13 @@ class StepPlan {
   // What a step is given: first the options of each group, then for each tensor its group, its
   // step count after the step (0: none is kept), and its gradient (null: there is nothing to do).
   void begin(const std::vector<Hyper>& group_options);
-  void add(int32_t group, double step, const void* grad);
+  void add(int32_t group, double step, const void* grad) {
+    // Nearly always the count that the group's last tensor had.
+    const std::pair<double, int32_t>& last = last_of_group_[group];
+    hyper_indices_[n_added_] =
+        last.second >= 0 && last.first == step ? last.second : hyper_index_of(group, step);
+    grads_[n_added_++] = grad;
+  }
 
   // Makes the current stream wait for the last step where that ran on another one, and tells the
   // allocator that the plan's memory is used there. Whether the stream has changed.
@@ -57,6 +63,7 @@ class StepPlan {
   std::vector<Hyper> hypers_;
   std::map<std::pair<int32_t, double>, int32_t> hyper_index_;  // by group and step count
   std::vector<std::pair<double, int32_t>> last_of_group_;      // step count, and its index
+  size_t n_added_ = 0;
   std::vector<int32_t> hyper_indices_;
   std::vector<const void*> grads_;
 };
