@@ -1,4 +1,5 @@
-// Option and state names as Python strings, interned once: dictionary look-ups by identity.
+// Keys of groups and states as Python strings, interned once: dictionary look-ups by identity.
+// Those of options are in options.cpp.
 #pragma once
 
 #include <Python.h>
@@ -11,19 +12,6 @@ inline PyObject* interned(const char* text) { return PyUnicode_InternFromString(
 
 struct Names {
   PyObject* params = interned("params");
-  PyObject* lr = interned("lr");
-  PyObject* betas = interned("betas");
-  PyObject* eps = interned("eps");
-  PyObject* weight_decay = interned("weight_decay");
-  PyObject* delta = interned("delta");
-  PyObject* wd_ratio = interned("wd_ratio");
-  PyObject* nesterov = interned("nesterov");
-  PyObject* maximize = interned("maximize");
-  PyObject* projection = interned("projection");
-  PyObject* capturable = interned("capturable");
-  PyObject* momentum = interned("momentum");
-  PyObject* dampening = interned("dampening");
-  PyObject* project_buffer = interned("project_buffer");
   PyObject* view = interned("view");
 };
 

@@ -9,6 +9,28 @@
 namespace adamp {
 namespace {
 
+// Interned once: dictionary look-ups by identity.
+struct OptionNames {
+  PyObject* lr = interned("lr");
+  PyObject* betas = interned("betas");
+  PyObject* eps = interned("eps");
+  PyObject* weight_decay = interned("weight_decay");
+  PyObject* delta = interned("delta");
+  PyObject* wd_ratio = interned("wd_ratio");
+  PyObject* nesterov = interned("nesterov");
+  PyObject* maximize = interned("maximize");
+  PyObject* projection = interned("projection");
+  PyObject* capturable = interned("capturable");
+  PyObject* momentum = interned("momentum");
+  PyObject* dampening = interned("dampening");
+  PyObject* project_buffer = interned("project_buffer");
+};
+
+const OptionNames& option_names() {
+  static const OptionNames value;
+  return value;
+}
+
 // All readers return false, and leave no Python error, where an option is not what it must be:
 // the checks of a new plan say what is wrong.
 
@@ -34,7 +56,7 @@ bool read_flag(PyObject* group, PyObject* key, int32_t& value) {
 // The options of a method of its own. A new method has one, too.
 // AdamP: betas, any sequence of two numbers.
 bool read_own(AdamP, PyObject* group, Hyper& h) {
-  PyObject* betas = PyDict_GetItem(group, names().betas);
+  PyObject* betas = PyDict_GetItem(group, option_names().betas);
   if (betas == nullptr || !(PySequence_Check(betas) || THPVariable_Check(betas))) return false;
   PyObject* pair = PySequence_Fast(betas, "");
   bool ok = pair != nullptr && PySequence_Fast_GET_SIZE(pair) == 2;
@@ -52,9 +74,10 @@ bool read_own(AdamP, PyObject* group, Hyper& h) {
 
 bool read_own(SGDP, PyObject* group, Hyper& h) {
   double dampening = 0;
-  if (!read_number(group, names().momentum, h.beta1) || !std::isfinite(h.beta1) ||
-      !read_number(group, names().dampening, dampening, -HUGE_VAL) || !std::isfinite(dampening) ||
-      !read_flag(group, names().project_buffer, h.project_buffer)) {
+  if (!read_number(group, option_names().momentum, h.beta1) || !std::isfinite(h.beta1) ||
+      !read_number(group, option_names().dampening, dampening, -HUGE_VAL) ||
+      !std::isfinite(dampening) ||
+      !read_flag(group, option_names().project_buffer, h.project_buffer)) {
     return false;
   }
   h.one_minus_beta1 = 1 - dampening;
@@ -90,7 +113,7 @@ Method method_named(const std::string& name) {
 }
 
 bool OptionReader::read_lr(PyObject* group, Hyper& h) const {
-  PyObject* object = PyDict_GetItem(group, names().lr);
+  PyObject* object = PyDict_GetItem(group, option_names().lr);
   if (lr_device && object != nullptr && THPVariable_Check(object)) {
     const at::Tensor& lr = THPVariable_Unpack(object);
     if (lr.device() == *lr_device && lr.scalar_type() == at::kFloat && lr.numel() == 1) {
@@ -98,11 +121,11 @@ bool OptionReader::read_lr(PyObject* group, Hyper& h) const {
       return true;
     }
   }
-  return read_number(group, names().lr, h.lr);
+  return read_number(group, option_names().lr, h.lr);
 }
 
 bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
-  const Names& n = names();
+  const OptionNames& n = option_names();
   h = {};
   h.decay_factor = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
   int32_t capturable = 0;
