@@ -1,5 +1,5 @@
-// What the mathematics asks of the compiler and of a number: a float, a double, or a vector of
-// lanes.
+// What the mathematics needs of the compiler and of a number type: a float, a double, or a vector
+// of lanes.
 #pragma once
 
 #include <math.h>

@@ -132,9 +132,9 @@ ADAMP_FN bool can_roll_back(const RowUpdate<S>& update, const Scalars<S>& h) {
   return update.shrink <= S(0.5) && -update.shrink <= S(0.5) && h.step_size <= S(1e30);
 }
 
-// What recover_weight and recover_update are given to roll `applied` back. Where the buffer was
-// projected, u as it is computed from the stored moment is projected already, and the weight was
-// changed by that and by the decay alone.
+// The shrinkage and the radial part that roll `applied` back (recover_weight). Where the buffer was
+// projected, the u computed from the stored moment is projected already, and the weight was changed
+// by that u and by the decay alone.
 template <class S>
 ADAMP_FN RowUpdate<S> roll_back_of(const RowUpdate<S>& applied, bool buffer_was_projected,
                                    const Scalars<S>& h) {

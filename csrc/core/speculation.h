@@ -1,4 +1,4 @@
-// What is done to rows before their tensor is decided, so that memory is passed over once.
+// What is done to rows before their tensor is decided, so that one pass over memory is enough.
 //
 // The outcome is predicted: it is fixed by the option `projection`, or it is the tensor's last
 // outcome (the state `view`), which hardly ever changes. Where that turns out wrong, or nothing was

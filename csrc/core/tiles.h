@@ -1,4 +1,4 @@
-// Shapes -> list of work tiles. Pure host code, shared by every executor.
+// How a tensor is cut into tiles. Pure host code, shared by both executors.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Everything the kernels ask of the machine: indices, barriers, shuffles, atomics, vectorized
+// Everything the kernels need of the machine: indices, barriers, shuffles, atomics, vectorized
 // accesses.
 //
 // The kernels use nothing of CUDA but what stands here, so that the same device code also runs on a
@@ -93,7 +93,7 @@ ADAMP_DEVICE void store_release(uint32_t* at, uint32_t value) {
 }
 
 // Plain accesses to what other blocks write or read; ordered by the acquires and releases around
-// them. Through the L2, the first level not being coherent.
+// them. They go through L2, since L1 is not coherent.
 template <class T>
 ADAMP_DEVICE T load_cross_block(const T* at) {
   return *static_cast<const volatile T*>(at);
@@ -149,8 +149,8 @@ ADAMP_DEVICE void store_vector_streaming(void* at, const Vector16& x) {
 // Data that this step may read again.
 ADAMP_DEVICE Vector16 load_vector(const void* at) { return *static_cast<const Vector16*>(at); }
 ADAMP_DEVICE void store_vector(void* at, const Vector16& x) { *static_cast<Vector16*>(at) = x; }
-// In shared memory. The store is written out since nvcc makes two of 8 bytes of it, in which the
-// threads of a warp meet by twos in the banks.
+// In shared memory. The store is written out: nvcc would make two of 8 bytes of it, with conflicts
+// of two threads in each bank.
 ADAMP_DEVICE Vector16 load_shared_vector(const void* at) {
   return *static_cast<const Vector16*>(at);
 }

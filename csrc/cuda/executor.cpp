@@ -23,10 +23,10 @@ class Tables {
   std::vector<Task> tasks;
   int64_t scratch_bytes = 0;
 
-  // `resident`: blocks that run at a time. A tensor's fix-up tasks follow its last accumulate
-  // task by three times as many others, so that whoever draws one finds the tensor decided, and
-  // its data still in the L2. One at a time, since many in a row, of a tensor that
-  // is resolved, would leave the memory idle; where no other work is left, about one for each
+  // `resident`: blocks that run at a time. A tensor's fix-up tasks follow its last accumulate task
+  // by three times as many others, so that the block that takes one finds the tensor decided, and
+  // its data still in L2. They come one at a time between others: many in a row, of a resolved
+  // tensor, would leave the memory idle. Where no other work is left, there is about one for each
   // block.
   Tables(const std::vector<TensorInfo>& infos, int64_t resident) {
     for (size_t t = 0; t < infos.size(); ++t)

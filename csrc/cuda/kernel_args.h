@@ -53,7 +53,7 @@ constexpr bool has_thin_rows(const TensorInfo& tensor) {
 }
 
 // Tiles that one fix-up task covers. Where nothing is left to do it costs a look at a flag; where
-// something is, others wait for the block that has it, and for the task that it drew ahead.
+// something is, others wait for the block that has it, and for the task that it took ahead.
 constexpr int64_t kTilesPerFixUp = ADAMP_TILES_PER_FIXUP;
 
 struct DeviceTensor {
@@ -68,7 +68,7 @@ struct DeviceTensor {
 
 enum class TaskKind : int32_t { kAccumulate, kFixUp };
 
-// One piece of work. Tasks are drawn in order, and a fix-up task waits only for lower ones.
+// One entry of the work queue. Tasks are taken in order; a fix-up task waits only for lower ones.
 struct Task {
   int64_t first_tile, tile_count;  // kAccumulate: one tile
   int32_t tensor;

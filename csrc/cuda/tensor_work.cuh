@@ -27,7 +27,7 @@ struct TensorWork {
     if (thread_index() == 0) {
       memory.speculation = speculate(info.projection, info.dtype, one_tile(),
                                      given.tensor.rows_are_split != 0, given.last, memory.scalars);
-      // Nothing would tell which of the thin rows have been updated.
+      // No record would tell which of the thin rows have been updated.
       if (thin() && needs_decision() && memory.speculation == Speculation::kChannelRows) {
         memory.speculation = Speculation::kNone;
       }
@@ -153,8 +153,8 @@ struct TensorWork {
   ADAMP_DEVICE bool one_tile() const { return given.tensor.tile_count == 1; }
   ADAMP_DEVICE bool thin() const { return given.tensor.rows_are_thin != 0; }
 
-  // A tensor of one tile is decided on the spot, and one that is always projected channel-wise
-  // needs nobody.
+  // A tensor of one tile is decided on the spot. One that is always projected channel-wise needs no
+  // decision.
   ADAMP_DEVICE bool needs_decision() const {
     return adamp::needs_decision(given.tensor.info.projection, one_tile(),
                                  given.tensor.rows_are_split != 0);

@@ -39,7 +39,7 @@ struct ThinRows {
     }
   }
 
-  // Takes the plain update back from the rows of a span.
+  // Rolls the plain update of the rows of a span back.
   static ADAMP_DEVICE void roll_back(const Span<Types>& span, int rows, int cols, Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     for (int row = thread_index(); row < rows; row += consumer_count()) {

@@ -20,7 +20,7 @@ struct alignas(16) TileBuffer {
 
   S values[kSize];
 
-  // Element i of the span, or the vector's place's worth that begins with it.
+  // Element i of the span, or the 16 bytes of elements that begin with it.
   template <int kCount, class Span>
   ADAMP_DEVICE void put(const Span& span, int i, const S (&from)[kCount]) {
     static_assert(kCount == 1 || kCount == kPerVector, "one element, or 16 bytes");
@@ -50,8 +50,9 @@ struct alignas(16) TileBuffer {
   template <class Span>
   static ADAMP_DEVICE int at(const Span& span, int i) {
     const int place = i + (-span.head & (kWidth - 1));
-    // A pack of a 16-bit type fills two vectors' places. Eight threads, whose accesses go together,
-    // would meet by twos in the same banks, if every second four of them did not swap the two.
+    // A pack of a 16-bit type takes two vectors of 16 bytes. Eight threads access shared memory at
+    // a time. If every second four of them did not swap their two vectors, two threads would
+    // conflict in each bank.
     constexpr bool kTwo = sizeof(Storage) < sizeof(S);
     return kTwo ? place ^ (place / (8 * kPerVector) % 2 * kPerVector) : place;
   }
