@@ -1,4 +1,4 @@
-// float16 in software, for sms without a conversion instruction. Round to nearest even.
+// float16 in software, for CPUs without a conversion instruction. Round to nearest even.
 #pragma once
 
 #include <cstdint>

@@ -59,8 +59,8 @@ struct RowLoops {
                      RowSums<double>* sums, void* kept, const Behind* behind);
   // Updates a block as accumulate() does with one that is behind.
   void (*apply_kept)(const Behind&, const ScalarPair&);
-  // Applies `next` to all rows. `previous` (or null): what was applied already and has to be taken
-  // back first.
+  // Applies `next` to all rows. `previous` (or null): what was applied already and is rolled back
+  // first.
   void (*apply)(const Block&, const ScalarPair&, RowUpdate<double> next,
                 const RowUpdate<double>* previous);
   // Whether every row of a block of thin rows passes the cosine test. Before they are updated.

@@ -1,4 +1,4 @@
-// The row loops for sms with AVX2. Standard headers come first: nothing of them may be
+// The row loops for CPUs with AVX2. Standard headers come first: nothing of them may be
 // compiled for an instruction set that another CPU lacks.
 #if defined(__x86_64__)
 

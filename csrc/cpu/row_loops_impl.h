@@ -28,11 +28,11 @@ struct Loops {
   static constexpr bool kMayProjectBuffer = M::kUpdateIsMoment && !kNesterov;
   // Otherwise u is the moment as it is stored.
   static constexpr bool kKeeps = !kMayProjectBuffer;
-  // Elements prefetched ahead into the L1, across the end of a page, where the core's
-  // own prefetcher stops; and into the second, where an update behind disturbs that one: where its
-  // rows are too long to be still in the L1. Measured on one core of an EPYC, 12.6 M
-  // elements, projected over not: rows of 768 1.19 (SGDP) and 1.14 (AdamP), with the second
-  // prefetch 1.24 and 1.18; rows of 2304 1.51 and 1.30, with it 1.41 and 1.23.
+  // Elements prefetched ahead into L1, across the end of a page, where the core's own prefetcher
+  // stops. For long rows also into L2: there the update behind, whose rows are no longer in L1,
+  // disturbs the core's prefetcher. Measured on one core of an EPYC, 12.6 M elements, time with
+  // projection over time without: rows of 768 1.19 (SGDP) and 1.14 (AdamP), with the L2 prefetch
+  // 1.24 and 1.18; rows of 2304 1.51 and 1.30, with it 1.41 and 1.23.
   static constexpr int64_t kNear = 256 / sizeof(param_t);
   static constexpr int64_t kFar = 2048 / sizeof(param_t);
   static constexpr int64_t kLongRow = 3072 / sizeof(param_t);
@@ -201,7 +201,7 @@ struct Loops {
   static ADAMP_FN LaneSums accumulate_row(const Pointers& at, int64_t i, int64_t cols,
                                           const Scalars<S>& h, S shrink, S* kept,
                                           const Later& behind, RowUpdate<S> update) {
-    // SGDP, two at a time where the row behind comes out of the L2: 3 to 6 % less. AdamP
+    // SGDP, two at a time where the row behind comes out of L2: 3 to 6 % less. AdamP
     // has too many values in flight: nothing, and 5 % more with vectors of 32 bytes.
     constexpr int kTurn = !kMoment2 && kBehind && kLong ? 2 : 1;
     const int64_t end = i + cols;

@@ -51,7 +51,7 @@ class Shares {
   }
 
  private:
-  // A line of the cache each.
+  // A cache line each.
   struct alignas(64) Share {
     int64_t begin = 0, end = 0;
     std::atomic<int64_t> next{0};
@@ -59,8 +59,8 @@ class Shares {
   std::vector<Share> shares_;
 };
 
-// Tiles to be passed over again, since their tensor has been decided; in the share of the thread
-// that most likely passed over them first.
+// Tiles of decided tensors that need the fix-up pass. Each is in the share of the thread that most
+// likely accumulated it.
 class FixUps {
  public:
   // Share k: tiles bounds[k] to before bounds[k + 1]. `tensors`: tiles of those that may be added,

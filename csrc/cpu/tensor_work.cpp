@@ -8,13 +8,13 @@ namespace {
 constexpr int64_t kTilesOfLargeTensor = 64;
 
 // Rows are swept in blocks. A block that is updated while the next one is swept has to be still in
-// the L1, together with that: with 2,048 elements for 256, rows of 768 took 10 % longer
+// L1, together with that one: with 2,048 elements instead of 256, rows of 768 took 10 % longer
 // (SGDP, one core of an EPYC).
 constexpr int64_t kBlockElements = 2048, kBlockElementsBehind = 256;
 constexpr int64_t kBlockRows = 64;
 
 // Rows of at most as many elements are not updated by themselves under a channel prediction: a row
-// costs more than its elements' second way through memory.
+// costs more than a second pass over its elements.
 constexpr int64_t kHeldCols = 8;
 
 // Rows of `cols` elements in a block of so many.
@@ -157,8 +157,8 @@ void TensorWork::step_whole(const Tile& tile, Scratch& scratch) {
   apply_kept(block, scratch.sums.data(), kept, scratch);
 }
 
-// Sweeps whole blocks as one row: rows that are thin, or that a layer-wise projection does not ask
-// for. `kept`: a buffer for the u of the tile, or null.
+// Sweeps whole blocks as one row: thin rows, or rows whose sums a layer-wise projection does not
+// need. `kept`: a buffer for the u of the tile, or null.
 TensorWork::Slot TensorWork::accumulate_runs(const Tile& tile, void* kept) const {
   const RowUpdate<double> plain = plain_update(options());
   const Accumulate what =

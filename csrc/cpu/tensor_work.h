@@ -96,7 +96,7 @@ class TensorWork {
 
   bool one_tile() const { return tiles_.count == 1; }
   bool thin() const { return info_.cols <= kThinCols; }
-  // Thin rows whose outcome is fixed: each block is projected while it is in the L1.
+  // Thin rows whose outcome is fixed: each block is projected while it is in L1.
   bool projects_in_place() const { return thin() && info_.projection == Projection::kChannel; }
   bool takes_row_sums() const;
   const Scalars<double>& options() const { return scalars_->in_double; }
