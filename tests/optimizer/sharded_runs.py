@@ -64,6 +64,17 @@ def run(rank: int, folder: str) -> None:
     """Everything, in one process of two; the results go to a file."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    try:
+        results = everything()
+        Path(folder, f"{rank}.json").write_text(json.dumps(results))
+        dist.barrier()  # nobody leaves while the other still talks to it
+    finally:
+        # Else an error would end in an abort of gloo's threads, which hides it.
+        dist.destroy_process_group()
+
+
+def everything() -> dict[str, Any]:
+    """What this process sees, by what is tried."""
     results: dict[str, Any] = {}
     strategies = ShardingStrategy
     for name, cls in CLASSES.items():
@@ -93,7 +104,4 @@ def run(rank: int, folder: str) -> None:
                 key = f"{name} {backend} ZeRO {views}"
                 results[key] = train(model, zero)
                 dist.barrier()
-    Path(folder, f"{rank}.json").write_text(json.dumps(results))
-    # Nobody leaves while the other still talks to it: gloo's threads would end in an abort.
-    dist.barrier()
-    dist.destroy_process_group()
+    return results
