@@ -48,5 +48,6 @@ def run(
         if cells:
             target_table.show_cells(group, cells)
         files.write(path, report)
-    target_table.show(verdicts(report.cells, gpu))
+    step = files.read(out / path.name.replace("targets", "step"))
+    target_table.show(verdicts(report.cells, gpu, target_table.bandwidth_of(step)))
     console.finish(report.skipped, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from bench.lib.bounds import bound_of
 from bench.lib.targets import CONTROL, TARGETS, Cell, Target
 
 NOISE_AT_MOST = 0.03
@@ -19,7 +20,8 @@ class Verdict:
         worst: the worst figure, or None.
         where: the workload and detail of the worst figure.
         noise: measured by the A/A control of the group.
-        verdict: "met", "missed" or "not measured".
+        verdict: "met", "missed", "out of reach" (the bound is above the limit) or "not measured".
+        bound: the least that the bytes of a step allow, of the worst case; None: not by memory.
         by_threads: the worst figure for each number of threads.
     """
 
@@ -29,6 +31,7 @@ class Verdict:
     noise: float | None
     verdict: str
     by_threads: dict[str, float] = dataclasses.field(default_factory=dict)
+    bound: float | None = None
 
 
 def noise_of(cells: list[Cell], group: str) -> float | None:
@@ -37,8 +40,8 @@ def noise_of(cells: list[Cell], group: str) -> float | None:
     return max(found, default=None)
 
 
-def judge(target: Target, cells: list[Cell]) -> Verdict:
-    """The verdict on one target."""
+def judge(target: Target, cells: list[Cell], bandwidth: float | None = None) -> Verdict:
+    """The verdict on one target; with the bandwidth of memory, in bytes per second, its bound."""
     own = [c for c in cells if (c.group, c.name) == (target.group, target.name)]
     if not own:
         return Verdict(target, None, "", None, "not measured")
@@ -57,11 +60,14 @@ def judge(target: Target, cells: list[Cell]) -> Verdict:
     # Without what the target's own name says.
     parts = [worst.workload, *worst.detail.split(", ")]
     where = ", ".join(part for part in parts if part not in ("", target.name))
-    return Verdict(target, worst.figure, where, noise, "met" if met else "missed", by_threads)
+    bound = bound_of(target, own, bandwidth)
+    beyond = bound is not None and bound > target.limit + allowed
+    verdict = "met" if met else "out of reach" if beyond else "missed"
+    return Verdict(target, worst.figure, where, noise, verdict, by_threads, bound)
 
 
-def verdicts(cells: list[Cell], gpu: bool) -> list[Verdict]:
+def verdicts(cells: list[Cell], gpu: bool, bandwidth: float | None = None) -> list[Verdict]:
     """The verdicts on the targets of a device, by group as far as the group was measured."""
     groups = {cell.group for cell in cells}
     chosen = (t for t in TARGETS if t.applies_to(gpu) and (t.gpu is None or t.group in groups))
-    return [judge(target, cells) for target in chosen]
+    return [judge(target, cells, bandwidth) for target in chosen]

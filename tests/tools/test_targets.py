@@ -15,11 +15,13 @@ import torch
 from bench import targets_gpu
 from bench.lib import busy, memory
 from bench.lib.bandwidth import Bandwidth
+from bench.lib.bounds import bound_of
 from bench.lib.implementations import ADAM, SGD_, control_key
 from bench.lib.measure import Row, WorkloadResult
 from bench.lib.report import target_table
 from bench.lib.targets import CONTROL, TARGETS, Cell, Target
 from bench.lib.verdicts import judge, verdicts
+from bench.lib.workloads import WORKLOADS
 
 CPU = torch.device("cpu")
 STRICT = Target("g", "row", "case", "baseline", 1.0)
@@ -246,3 +248,35 @@ def test_busy_process_ends_with_its_parent() -> None:
     if alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive
+
+
+def test_bound_of_bytes() -> None:
+    """28 bytes per parameter; a third layer-wise steps of 40; the most threads; not in cache."""
+    target = next(t for t in TARGETS if (t.group, t.name) == ("adamp", "natural"))
+    mixed = next(t for t in TARGETS if (t.group, t.name) == ("adamp", "mixed"))
+    small = next(t for t in TARGETS if t.group == "small")
+    workload = WORKLOADS["resnet18"]()
+    bandwidth = 28e3 * workload.numel  # one pass takes 1 ms
+
+    def cells(t: Target) -> list[Cell]:
+        where = workload.title, "natural, "
+        return [
+            Cell.ratio(t.group, t.name, (where[0], f"{where[1]}{threads}"), 3.0, baseline)
+            for threads, baseline in (("1 thread", 1.0), ("2 threads", 2.0))
+        ]
+
+    assert bound_of(target, cells(target), bandwidth) == pytest.approx(0.5)
+    assert bound_of(mixed, cells(mixed), bandwidth) == pytest.approx(0.5 * 32 / 28)
+    assert bound_of(small, cells(small), bandwidth) is None
+    assert bound_of(target, cells(target), None) is None
+
+
+def test_out_of_reach_is_not_missed() -> None:
+    """A bound above the limit is told from a figure above it."""
+    target = next(t for t in TARGETS if t.group == "official" and not t.gpu)
+    workload = WORKLOADS["resnet18"]()
+    own = [Cell.ratio("official", "step", (workload.title, "natural, 2 threads"), 2.0, 10.0)]
+    slow, fast = (28e3 * workload.numel / ms for ms in (1.0, 0.1))
+    assert judge(target, own, slow).verdict == "out of reach"
+    assert judge(target, own, fast).verdict == "missed"
+    assert judge(target, own).verdict == "missed"

@@ -12,6 +12,10 @@ NOISE = (
     "Noise: the largest deviation from 1 of the A/A control, a second copy of the baseline that "
     f"alternates with it. It is allowed on top of a limit of 1, up to {NOISE_AT_MOST:.0%}."
 )
+BOUND = (
+    "Bound: the bytes of a step at the memory bandwidth that `bench step` measured on the machine, "
+    "over the time of the baseline; where it is above the limit, no program reaches the target."
+)
 TOO_NOISY = " Here it was more, so that a verdict says little where a figure is near its limit."
 
 
@@ -37,14 +41,15 @@ def _limit(target: Target) -> str:
 def table(rows: list[Verdict]) -> tuple[list[str], list[list[str]]]:
     """Columns and cells: a figure for each number of threads, or the one there is."""
     counts = sorted({count for row in rows for count in row.by_threads})
-    columns = ["case", "baseline", "limit", *(counts or ["here"]), "noise", "verdict", "worst case"]
+    columns = ["case", "baseline", "limit", "bound", *(counts or ["here"])]
+    columns += ["noise", "verdict", "worst case"]
     cells = []
     for row in rows:
         found = [row.by_threads.get(count) for count in counts] if row.by_threads else []
         figures = [figure(x) for x in found or [row.worst] * max(1, len(counts))]
         result = [_percent(row.noise), row.verdict, markdown.short(row.where)]
-        target = row.target
-        cells.append([target.case, target.baseline, _limit(target), *figures, *result])
+        target, bound = row.target, "" if row.bound is None else figure(row.bound)
+        cells.append([target.case, target.baseline, _limit(target), bound, *figures, *result])
     return columns, cells
 
 
@@ -72,18 +77,25 @@ def show_cells(group: str, cells: list[Cell]) -> None:
     console.table(group, ["case", *map(markdown.short, workloads)], rows, [note], bold=set())
 
 
+def bandwidth_of(step: dict[str, Any] | None) -> float | None:
+    """The memory bandwidth in the report of ``bench step``, the highest of its measurements."""
+    workloads = [] if step is None else step["workloads"]
+    return max((workload["bandwidth"]["limit"] for workload in workloads), default=None)
+
+
 def targets_block(report: dict[str, Any] | None) -> str:
     """The table in docs/performance.md."""
     if report is None:
         return markdown.NOT_MEASURED
     cells = [Cell(**cell) for cell in report["cells"]]
     gpu = report["settings"]["device"] == "cuda"
-    rows = verdicts(cells, gpu)
+    rows = verdicts(cells, gpu, report.get("bandwidth"))
     where = "" if gpu else ", by threads; the verdict is on all"
     notes = [
         markdown.machine(report["machine"]),
         f"The worst of all workloads{where}; medians of at least "
         f"{report['settings']['rounds']} rounds.",
         _noise(rows),
+        BOUND,
     ]
     return markdown.table(*table(rows)) + "\n\n" + " ".join(notes)
