@@ -87,10 +87,11 @@ def test_each_number_of_threads_has_its_worst() -> None:
     alone = judge(STRICT, cells[2:3])
     without = judge(STRICT, cells[3:])
     columns, rows = target_table.table([verdict, alone, without])
-    assert columns[3:5] == ["1 thread", "2 threads"]
-    assert [row[3:5] for row in rows] == [["3.00", "2.00"], ["-", "2.00"], ["9.00", "9.00"]]
+    assert columns[3:6] == ["bound", "1 thread", "2 threads"]
+    shown = [row[3:6] for row in rows]
+    assert shown == [["", "3.00", "2.00"], ["", "-", "2.00"], ["", "9.00", "9.00"]]
     columns, rows = target_table.table([without])
-    assert (columns[3], rows[0][3], len(columns)) == ("here", "9.00", len(rows[0]))
+    assert (columns[4], rows[0][4], len(columns)) == ("here", "9.00", len(rows[0]))
 
 
 def test_only_targets_of_the_device_and_of_measured_groups_are_listed() -> None:
