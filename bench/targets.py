@@ -48,6 +48,5 @@ def run(
         if cells:
             target_table.show_cells(group, cells)
         files.write(path, report)
-    step = files.read(out / path.name.replace("targets", "step"))
-    target_table.show(verdicts(report.cells, gpu, target_table.bandwidth_of(step)))
+    target_table.show(verdicts(report.cells, gpu))
     console.finish(report.skipped, path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from typing import NamedTuple
 
 import torch
 
 from bench.lib import busy, memory
+from bench.lib.bandwidth import measure_bandwidth
 from bench.lib.gradients import ADVERSARY, OUTCOMES, Gradients, make_weights
 from bench.lib.implementations import (
     ADAM,
@@ -35,21 +37,42 @@ NO_LIMIT = 1e6
 SMALL_ROUNDS = 5
 
 
-def _cell(group: str, name: str, where: tuple[str, str], runner: Runner, base: Runner) -> Cell:
-    pairs = zip(runner.samples, base.samples, strict=True)
-    rounds = [mine.wall / its.wall for mine, its in pairs]
-    return Cell.ratio(group, name, where, runner.ms, base.ms, spread(rounds), len(rounds))
+class _Clock(NamedTuple):
+    """Under which runners alternated.
+
+    Attributes:
+        threads: their number in words.
+        bandwidth: of the memory with as many threads, in bytes per second.
+    """
+
+    threads: str
+    bandwidth: float
+
+    def cell(self, target: tuple[str, str], where: list[str], mine: Runner, base: Runner) -> Cell:
+        """The times of two runners; ``target``: group and name, ``where``: workload, outcome."""
+        pairs = zip(mine.samples, base.samples, strict=True)
+        ratios = [own.wall / its.wall for own, its in pairs]
+        workload, *detail = [*where, self.threads]
+        return Cell.ratio(
+            *target,
+            (workload, ", ".join(detail)),
+            mine.ms,
+            base.ms,
+            spread(ratios),
+            len(ratios),
+            self.bandwidth,
+        )
 
 
 def _alternate(
     runners: list[Runner], workload: Workload, gradients: Gradients, rounds: int, threads: int
-) -> str:
-    """Let ``runners`` alternate on a number of threads; returns that number in words."""
+) -> _Clock:
+    """Let ``runners`` alternate on a number of threads."""
     words = f"{threads} thread{'s' if threads > 1 else ''}"
     torch.set_num_threads(threads)
     settings = Settings(CPU, rounds=rounds, budget=NO_LIMIT, profiles=0)
     alternate(runners, gradients, settings, f"{workload.title}, {words}")
-    return words
+    return _Clock(words, measure_bandwidth(CPU).limit)
 
 
 def outcomes_of(workload: Workload) -> tuple[str, ...]:
@@ -79,13 +102,13 @@ def outcomes(group: str, family: Family, workload: Workload, rounds: int) -> Fou
         others = {kind: fixed[kind] for kind in assumed.get(outcome, ())}
         for threads in THREADS:
             runners = [*members, *others.values()]
-            words = _alternate(runners, workload, gradients, rounds, threads)
+            clock = _alternate(runners, workload, gradients, rounds, threads)
             check_outcomes(outcome, auto)
-            where = workload.title, f"{outcome}, {words}"
-            yield _cell(group, CONTROL, where, second, first)
-            yield _cell(group, outcome, where, auto, first)
+            where = [workload.title, outcome]
+            yield clock.cell((group, CONTROL), where, second, first)
+            yield clock.cell((group, outcome), where, auto, first)
             for kind, runner in others.items():
-                yield _cell(group, kind, where, runner, auto)
+                yield clock.cell((group, kind), where, runner, auto)
 
 
 def compare(
@@ -102,8 +125,8 @@ def compare(
     for outcome in chosen:
         gradients = Gradients(workload, weights, outcome)
         for count in threads:
-            words = _alternate(runners, workload, gradients, rounds, count)
-            yield _cell(group, "step", (workload.title, f"{outcome}, {words}"), mine, first)
+            clock = _alternate(runners, workload, gradients, rounds, count)
+            yield clock.cell((group, "step"), [workload.title, outcome], mine, first)
 
 
 def adversary(workload: Workload, rounds: int) -> Found:
@@ -115,8 +138,8 @@ def adversary(workload: Workload, rounds: int) -> Found:
     gradients = Gradients(workload, weights, ADVERSARY)
     runners = [Runner(ours(CPU, ADAM, projection=kind), weights) for kind in ("layer", "auto")]
     for threads in THREADS:
-        words = _alternate(runners, workload, gradients, rounds, threads)
-        yield _cell("adversary", "step", (workload.title, words), runners[1], runners[0])
+        clock = _alternate(runners, workload, gradients, rounds, threads)
+        yield clock.cell(("adversary", "step"), [workload.title], runners[1], runners[0])
 
 
 def beside_a_busy_process(rounds: int) -> Found:

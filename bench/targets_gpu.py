@@ -43,15 +43,18 @@ def _members(device: torch.device, kinds: tuple[str, ...] = ()) -> list[Implemen
     return members
 
 
-def _wall(name: str, title: str, row: Row, base: Row) -> Cell:
-    return Cell.ratio("gpu", name, (title, "wall"), row.ms, base.ms, row.spread, row.rounds)
+def _wall(name: str, found: WorkloadResult, row: Row, base: Row) -> Cell:
+    where, bandwidth = (found.title, "wall"), found.bandwidth.limit
+    return Cell.ratio("gpu", name, where, row.ms, base.ms, row.spread, row.rounds, bandwidth)
 
 
-def _kernel(group: str, name: str, title: str, detail: str, row: Row, base: Row) -> list[Cell]:
+def _kernel(
+    group: str, name: str, found: WorkloadResult, detail: str, row: Row, base: Row
+) -> list[Cell]:
     if row.kernel_ms is None or base.kernel_ms is None:
         return []
-    where = title, f"{detail}kernel time"
-    return [Cell.ratio(group, name, where, row.kernel_ms, base.kernel_ms)]
+    where, bandwidth = (found.title, f"{detail}kernel time"), found.bandwidth.limit
+    return [Cell.ratio(group, name, where, row.kernel_ms, base.kernel_ms, bandwidth=bandwidth)]
 
 
 def cells(name: str, found: WorkloadResult) -> Found:
@@ -62,13 +65,13 @@ def cells(name: str, found: WorkloadResult) -> Found:
     for family in (ADAM, SGD_):
         base, own = rows[family.baseline], mine[family.name]
         control = rows[control_key(family.baseline)]
-        yield _wall(CONTROL, title, control, base)
-        yield from _kernel("gpu", CONTROL, title, "", control, base)
+        yield _wall(CONTROL, found, control, base)
+        yield from _kernel("gpu", CONTROL, found, "", control, base)
         kernel = "sgdp" if family is SGD_ else "large" if name in LARGE else "kernel"
         if family is SGD_ or name != "vit-b16":
-            yield from _kernel("gpu", kernel, title, "", own, base)
+            yield from _kernel("gpu", kernel, found, "", own, base)
         if name not in LARGE:
-            yield _wall("sgdp" if family is SGD_ else "wall", title, own, base)
+            yield _wall("sgdp" if family is SGD_ else "wall", found, own, base)
         for counted, count in (("launches", own.launches), ("waits", own.synchronisations)):
             if count is not None:
                 yield Cell("gpu", counted, title, family.title, "count", count, None, count)
@@ -81,7 +84,7 @@ def cells(name: str, found: WorkloadResult) -> Found:
     if own.host_ms is not None and base.host_ms is not None:
         yield Cell.ratio("gpu", "host", (title, ""), own.host_ms, base.host_ms)
     if "adamp" in rows:
-        yield _wall("official", title, own, rows["adamp"])
+        yield _wall("official", found, own, rows["adamp"])
 
 
 def outcome_cells(outcome: str, found: WorkloadResult) -> Found:
@@ -97,7 +100,7 @@ def outcome_cells(outcome: str, found: WorkloadResult) -> Found:
             for kind, row in zip(FIXED[outcome], fixed, strict=True)
         ]
         for name, row, other in pairs:
-            yield from _kernel("outcomes", name, found.title, f"{outcome}, ", row, other)
+            yield from _kernel("outcomes", name, found, f"{outcome}, ", row, other)
 
 
 def _measure_outcomes(device: torch.device, settings: Settings) -> Found:

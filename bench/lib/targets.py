@@ -59,6 +59,7 @@ class Cell:
         figure: what the limit applies to.
         spread: half the interquartile range of the ratios of single rounds.
         rounds: measured steps.
+        bandwidth: of the memory, in bytes per second, measured beside the cell.
     """
 
     group: str
@@ -71,6 +72,7 @@ class Cell:
     figure: float
     spread: float | None = None
     rounds: int | None = None
+    bandwidth: float | None = None
 
     @classmethod
     def ratio(
@@ -82,9 +84,11 @@ class Cell:
         baseline: float,
         spread: float | None = None,
         rounds: int | None = None,
+        bandwidth: float | None = None,
     ) -> Cell:
         """Two times in milliseconds of a workload and detail; the figure is their ratio."""
-        return cls(group, name, *where, "ms", ours, baseline, ours / baseline, spread, rounds)
+        times = ours, baseline, ours / baseline
+        return cls(group, name, *where, "ms", *times, spread, rounds, bandwidth)
 
     @property
     def threads(self) -> str:

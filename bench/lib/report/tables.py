@@ -14,7 +14,7 @@ from bench.lib.bytes import MODEL, one_pass
 from bench.lib.implementations import FAMILIES
 from bench.lib.report import console, files, markdown
 from bench.lib.report.check_table import check_block
-from bench.lib.report.target_table import bandwidth_of, targets_block
+from bench.lib.report.target_table import targets_block
 from bench.lib.report.train_table import train_block
 
 Report = dict[str, Any]
@@ -133,11 +133,7 @@ def rewrite(text: str, folder: Path) -> str:
         if name not in BLOCKS:
             raise ValueError(f"no table is called {name!r}; there are bytes, {', '.join(BLOCKS)}")
         file, block = BLOCKS[name]
-        report = files.read(folder / file)
-        if block is targets_block and report is not None:
-            step = files.read(folder / file.replace("targets", "step"))
-            report["bandwidth"] = bandwidth_of(step)
-        return f"{match[1]}\n{block(report)}\n\n{match[3]}"
+        return f"{match[1]}\n{block(files.read(folder / file))}\n\n{match[3]}"
 
     return BLOCK.sub(fill, text)
 

@@ -13,8 +13,9 @@ NOISE = (
     f"alternates with it. It is allowed on top of a limit of 1, up to {NOISE_AT_MOST:.0%}."
 )
 BOUND = (
-    "Bound: the bytes of a step at the memory bandwidth that `bench step` measured on the machine, "
-    "over the time of the baseline; where it is above the limit, no program reaches the target."
+    "Bound: the bytes of a step at the memory bandwidth that was measured beside it with as many "
+    "threads, over the time of the baseline. A figure whose bound is above the limit is out of any "
+    "program's reach; it is not counted as missed."
 )
 TOO_NOISY = " Here it was more, so that a verdict says little where a figure is near its limit."
 
@@ -77,19 +78,13 @@ def show_cells(group: str, cells: list[Cell]) -> None:
     console.table(group, ["case", *map(markdown.short, workloads)], rows, [note], bold=set())
 
 
-def bandwidth_of(step: dict[str, Any] | None) -> float | None:
-    """The memory bandwidth in the report of ``bench step``, the highest of its measurements."""
-    workloads = [] if step is None else step["workloads"]
-    return max((workload["bandwidth"]["limit"] for workload in workloads), default=None)
-
-
 def targets_block(report: dict[str, Any] | None) -> str:
     """The table in docs/performance.md."""
     if report is None:
         return markdown.NOT_MEASURED
     cells = [Cell(**cell) for cell in report["cells"]]
     gpu = report["settings"]["device"] == "cuda"
-    rows = verdicts(cells, gpu, report.get("bandwidth"))
+    rows = verdicts(cells, gpu)
     where = "" if gpu else ", by threads; the verdict is on all"
     notes = [
         markdown.machine(report["machine"]),
