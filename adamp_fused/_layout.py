@@ -9,10 +9,12 @@ value.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
-from adamp_fused.backends.protocol import Groups, Slot, State
+from adamp_fused.backends.protocol import Control, Groups, Slot, State
 
 
 def row_strides(param: Tensor) -> tuple[int, ...]:
@@ -73,7 +75,7 @@ class Staging:
                     state[key] = _copy(state[key], strides)
         else:
             state = state | {key: self._copied(state[key], strides, slot) for key in moments}
-        return Slot(param, grad, state, slot.group, slot.group_index)
+        return dataclasses.replace(slot, param=param, grad=grad, state=state)
 
     def _copied(self, tensor: Tensor, strides: tuple[int, ...], slot: Slot) -> Tensor:
         if in_layout(tensor, strides):
@@ -89,7 +91,7 @@ class Staging:
         """False: copies hold for one step."""
         return False
 
-    def prepare(self) -> None:
+    def prepare(self, control: Control | None = None) -> None:
         """The copies are there."""
 
     @torch.no_grad()

@@ -102,7 +102,9 @@ class SGDP(Method):
     def check_step(group: dict[str, Any], index: int) -> None:
         """Raise ValueError where a step would divide the weight decay by 0, or by less."""
         momentum, decay = group["momentum"], group["weight_decay"]
-        if float(momentum) >= 1 and float(decay) != 0:
+        # The value of a tensor on a device is not read: that would wait for the device.
+        decays = (isinstance(decay, Tensor) and not decay.is_cpu) or float(decay) != 0
+        if decays and float(momentum) >= 1:
             raise ValueError(
                 f"group {index}: momentum={momentum!r} must be below 1 where "
                 f"weight_decay={decay!r} is not 0, since SGDP divides the weight decay by "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -17,12 +18,23 @@ from torch._compile import _disable_dynamo
 from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamp_fused import _checkpoints, _checks, _fake, _flattened, _groups, _observed, _options
+from adamp_fused import (
+    _checkpoints,
+    _checks,
+    _control,
+    _fake,
+    _flattened,
+    _graphs,
+    _groups,
+    _observed,
+    _options,
+)
 from adamp_fused._layout import Staging
 from adamp_fused._memory import Written, check_apart
 from adamp_fused._methods import Method
+from adamp_fused._numbers import check_at_least_zero
 from adamp_fused.backends import registry
-from adamp_fused.backends.protocol import Plan, Slot
+from adamp_fused.backends.protocol import Control, Plan, Slot
 
 
 class ProjectedOptimizer(Optimizer):
@@ -30,10 +42,27 @@ class ProjectedOptimizer(Optimizer):
 
     _method: type[Method]
     _planned_in_inference = False
+    _grad_scaling = False
+    _clipping: _control.Clipping | None = None
+    _steps_skipped: Tensor | None = None
     profile_hook_step = staticmethod(_observed.hook_step)  # what torch wraps ``step`` in
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str | None) -> None:
+    def __init__(
+        self,
+        params: ParamsT,
+        defaults: dict[str, Any],
+        backend: str | None,
+        grad_scaling: bool,
+        max_grad_norm: float | None,
+    ) -> None:
         registry.check_name(backend)
+        _options.check_flag("grad_scaling", grad_scaling)
+        if max_grad_norm is not None:
+            check_at_least_zero("max_grad_norm", max_grad_norm)
+            self._clipping = _control.Clipping(float(max_grad_norm))
+        if grad_scaling:
+            # Tells GradScaler to leave to the step what it otherwise waits for.
+            self._grad_scaling = self._step_supports_amp_scaling = True
         _options.check_options(defaults, self._method)
         _options.check_implementation(defaults, backend)
         _groups.make_plain(defaults, defaults)
@@ -45,6 +74,8 @@ class ProjectedOptimizer(Optimizer):
     def _prepare_stepping(self) -> None:
         """Set up what serves steps alone; neither pickled nor copied."""
         self._plans: list[Plan] = []
+        self._served: list[tuple[str, torch.device]] = []  # backend and device of each
+        self._captured: list[Plan] = []  # whose addresses a graph has
         self._unplanned: list[tuple[int, int]] = []  # group, and position in it
         self._lock = threading.RLock()
         self._is_stepping = False
@@ -53,6 +84,34 @@ class ProjectedOptimizer(Optimizer):
     def backend(self) -> str | None:
         """The backend that was asked for; None: the best one for each parameter's device."""
         return self._backend_name
+
+    @property
+    def steps_skipped(self) -> Tensor | None:
+        """How many steps ``found_inf`` has skipped: a 0-dim int64 on the device, never waited for.
+
+        None before the first step, and without ``grad_scaling``.
+        """
+        return self._steps_skipped
+
+    @property
+    def grad_norm(self) -> Tensor | None:
+        """The norm of all gradients in the last step, before they were clipped.
+
+        A 0-dim float32 (float64 where a parameter is) on the device of the first parameter, which
+        each step writes anew, but for one that is skipped. None before the first step, and without
+        ``max_grad_norm``.
+        """
+        return None if self._clipping is None else self._clipping.norm
+
+    def release(self) -> None:
+        """Free what is kept for CUDA graphs that have captured a step: they must not run again."""
+        with self._lock:
+            self._captured = []
+            self._plans = []
+
+    def _counts_on_device(self, group: dict[str, Any]) -> bool:
+        """Whether ``step`` lives beside the parameters: where the host may not know the count."""
+        return bool(group["capturable"]) or self._grad_scaling
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; options it does not name take the optimizer's defaults.
@@ -74,7 +133,7 @@ class ProjectedOptimizer(Optimizer):
                 if param.requires_grad:  # frozen, it may be anything until it has a gradient
                     if not is_lazy(param):  # which the first step after it is made looks at
                         _checks.check_param(param, name)
-                    registry.choose_for(self._backend_name, param, group["capturable"])
+                    registry.choose_for(self._backend_name, param, self._counts_on_device(group))
             _flattened.check_pieces(params, functools.partial(self._name, index))
         except Exception:
             self.param_groups.pop()
@@ -96,33 +155,27 @@ class ProjectedOptimizer(Optimizer):
             TypeError, ValueError, RuntimeError: a gradient, an option or a state tensor cannot be
                 used; nothing has changed then, neither parameters nor state.
         """
-        self._refuse_capture()
-        # What torch's GradScaler sets. Not by way of __dict__: once an object has made that, all
-        # attributes take longer to find, and a step of one small tensor 3.1 us for 2.8.
-        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        if scale is not None or found_inf is not None:
-            raise RuntimeError(
-                "grad_scale or found_inf is set on the optimizer, whose step does not use them yet "
-                "and would take the gradients as they are; use GradScaler with an optimizer that "
-                "does not set _step_supports_amp_scaling: it unscales and skips by itself then"
-            )
+        given = _control.given_to(self, self._grad_scaling)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         if torch.compiler.is_compiling():
-            self._perform_untraced()
+            self._perform_untraced(given)
         else:
-            self._perform()
+            self._perform(given)
         return loss
 
     # A compiled training step calls it as it is, as it does the fused steps of torch: traced, it
     # would be compiled anew for each parameter, and there is nothing to gain in one launch.
     @_disable_dynamo
-    def _perform_untraced(self) -> None:
-        self._perform()
+    def _perform_untraced(self, given: _control.Given | None) -> None:
+        self._perform(given)
 
-    def _perform(self) -> None:
+    def _perform(self, given: _control.Given | None) -> None:
+        is_captured = _graphs.is_capturing()
+        if is_captured:
+            _graphs.check_groups(self.param_groups, self._name)
         with self._lock:
             if self._is_stepping:
                 raise RuntimeError(
@@ -131,14 +184,14 @@ class ProjectedOptimizer(Optimizer):
                 )
             self._is_stepping = True
             try:
-                self._run_plans()
+                self._run_plans(given, is_captured)
             except BaseException:
                 self._plans = []  # they keep memory alive for the step that did not end
                 raise
             finally:
                 self._is_stepping = False
 
-    def _run_plans(self) -> None:
+    def _run_plans(self, given: _control.Given | None, is_captured: bool) -> None:
         """Step on the gradients that are there.
 
         Whatever calls torch's operations does so without autograd; the plan that a step finds and
@@ -149,12 +202,21 @@ class ProjectedOptimizer(Optimizer):
             self._plans = []  # what it made then cannot be changed now
         fresh = [plan.refresh(groups, state) for plan in self._plans]
         if not fresh or not all(fresh) or self._has_late_gradient():
+            if is_captured:
+                self._check_capture_without_plan()
             self._plans = self._plan_anew()
-        if len(self._plans) > 1:
+        controls: list[Control] = []  # alive until all are launched
+        if given is not None or is_captured or self._clipping is not None:
+            controls = self._controls(given, is_captured)
+            for plan, control in zip_longest(self._plans, controls):
+                plan.prepare(control)  # of a staging, which comes last, None
+        elif len(self._plans) > 1:
             for plan in self._plans:
                 plan.prepare()
         for plan in self._plans:
             plan.run()
+        if is_captured:
+            self._captured += self._plans
         if self._plans and isinstance(self._plans[-1], Staging):
             self._plans = []  # its copies are as large as weights and moments, and used up
 
@@ -163,17 +225,33 @@ class ProjectedOptimizer(Optimizer):
         groups = self.param_groups
         return any(groups[g]["params"][i].grad is not None for g, i in self._unplanned)
 
-    def _refuse_capture(self) -> None:
-        """Without ``capturable`` a graph would hold this step's count and numbers for ever."""
-        started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        if started and torch.cuda.is_current_stream_capturing():
-            for index, group in enumerate(self.param_groups):
-                if not group["capturable"]:
-                    raise RuntimeError(
-                        f"step() is being captured into a CUDA graph and group {index} has "
-                        "capturable=False: each replay would repeat this step's count and options; "
-                        "use capturable=True with backend=None or 'reference'"
-                    )
+    @torch.no_grad()
+    def _controls(self, given: _control.Given | None, is_captured: bool) -> list[Control]:
+        """What the device has a say in, for each plan but a staging."""
+        devices = [device for _, device in self._served]
+        if is_captured:
+            _graphs.check_devices(devices)
+        clip = None
+        if self._clipping is not None and not self._clipping.in_plan:
+            clip = self._clipping.find(self._gradients(), given)
+        return _control.controls(
+            devices, given, self._steps_skipped, self._clipping, clip, is_captured
+        )
+
+    def _gradients(self) -> list[Tensor]:
+        params = (param for group in self.param_groups for param in group["params"])
+        return [param.grad for param in params if param.grad is not None]
+
+    def _check_capture_without_plan(self) -> None:
+        """Raise unless every backend makes its steps without a plan, and the state is complete."""
+        needs_none = all(name == "reference" for name, _ in self._served)
+        complete = all(
+            param.grad is None or self.state.get(param)
+            for group in self.param_groups
+            for param in group["params"]
+        )
+        if not (self._served and needs_none and complete):
+            _graphs.refuse_planning()
 
     def _check_group(self, index: int) -> None:
         """Check what a step needs of a group as a whole."""
@@ -192,9 +270,11 @@ class ProjectedOptimizer(Optimizer):
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
         for slot in slots:
             device = slot.param.device
-            backend = registry.choose_for(self._backend_name, slot.param, slot.group["capturable"])
+            backend = registry.choose_for(self._backend_name, slot.param, slot.counts_on_device)
             chosen.setdefault((backend.name, device), []).append(slot)
         self._complete_state(slots)
+        self._served = [(name, device) for name, device in chosen]
+        self._prepare_control(slots)
 
         # A plan notices late gradients on its own device, and no other.
         devices = {device for _, device in chosen}
@@ -210,8 +290,24 @@ class ProjectedOptimizer(Optimizer):
             backend = registry.BACKENDS[name]
             if backend.needs_row_layout:
                 device_slots = [staging.stage(slot, self._method.moments) for slot in device_slots]
-            plans.append(backend.plan(self._method, device_slots, self.param_groups, self.state))
+            clips = self._clipping is not None and self._clipping.in_plan
+            plans.append(
+                backend.plan(self._method, device_slots, self.param_groups, self.state, clips)
+            )
         return [*plans, staging] if staging else plans
+
+    def _prepare_control(self, slots: list[Slot]) -> None:
+        """Make the tensors in which the device leaves what it has decided."""
+        if not slots:
+            return
+        device = self._served[0][1]
+        if self._grad_scaling and self._steps_skipped is None:
+            self._steps_skipped = torch.zeros((), dtype=torch.int64, device=device)
+        if self._clipping is not None:
+            is_double = any(slot.param.dtype == torch.float64 for slot in slots)
+            self._clipping.prepare(device, is_double)
+            one = len(self._served) == 1
+            self._clipping.in_plan = one and registry.BACKENDS[self._served[0][0]].clips
 
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""
@@ -224,7 +320,8 @@ class ProjectedOptimizer(Optimizer):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)
                 # .get: looking up a defaultdict would make an entry.
-                slot = Slot(param, param.grad, self.state.get(param, {}), group, group_index)
+                state, on_device = self.state.get(param, {}), self._counts_on_device(group)
+                slot = Slot(param, param.grad, state, group, group_index, on_device)
                 if slot.grad is None and not slot.state:
                     continue
                 try:
@@ -251,7 +348,7 @@ class ProjectedOptimizer(Optimizer):
             _checks.check_grad(param, grad, name)
             _checks.check_memory(grad, f"the gradient of {name}")
         _checks.check_memory(param, name)
-        read = not (slot.group["capturable"] or _fake.is_fake(param))
+        read = not (slot.counts_on_device or _fake.is_fake(param))
         _checks.check_state(
             param, slot.state, self._method.moments, self._method.counts(), read, name
         )
@@ -268,7 +365,7 @@ class ProjectedOptimizer(Optimizer):
         if self._method.counts_steps:
             for slot in slots:
                 step = slot.state.get("step", 0)
-                slot.state["step"] = _step_tensor(step, slot.param, slot.group["capturable"])
+                slot.state["step"] = _step_tensor(step, slot.param, slot.counts_on_device)
         for key in self._method.moments:
             for slot in slots:
                 if key not in slot.state:
@@ -286,7 +383,9 @@ class ProjectedOptimizer(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and deepcopy keep: all but the plans, which the next step makes again."""
-        return {**super().__getstate__(), "_backend_name": self._backend_name}
+        own = ("_backend_name", "_grad_scaling", "_step_supports_amp_scaling", "_clipping")
+        kept = {name: self.__dict__[name] for name in own if name in self.__dict__}
+        return {**super().__getstate__(), **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore, and fill in what a checkpoint of the official package does not know."""
@@ -314,19 +413,19 @@ class ProjectedOptimizer(Optimizer):
 
     def _complete_types(self, entry: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
         if self._method.counts_steps and "step" in entry:
-            entry["step"] = _step_tensor(entry["step"], param, group["capturable"])
+            entry["step"] = _step_tensor(entry["step"], param, self._counts_on_device(group))
         if "view" in entry:
             entry["view"] = _view_tensor(entry["view"], param)
 
 
-def _step_tensor(step: Any, param: Tensor, capturable: bool) -> Tensor:
+def _step_tensor(step: Any, param: Tensor, on_device: bool) -> Tensor:
     """The step count as a 0-dim tensor; an integer, as the official package keeps it, is accepted.
 
     float64 beside float64 parameters, so that bias corrections computed from it are as exact as
     they.
     """
     dtype = torch.float64 if param.dtype == torch.float64 else torch.float32
-    return _scalar(step, dtype, param.device if capturable else torch.device("cpu"))
+    return _scalar(step, dtype, param.device if on_device else torch.device("cpu"))
 
 
 def _view_tensor(view: Any, param: Tensor) -> Tensor:

@@ -14,22 +14,33 @@ PROJECTIONS = ("auto", "channel", "layer", "off")
 #: Options of every method that are numbers of at least 0, beside lr, and those that are flags.
 NUMBERS = ("eps", "weight_decay", "delta", "wd_ratio")
 FLAGS = ("nesterov", "maximize", "capturable")
+#: Those that may be tensors on a device, whose value no check reads.
+TENSORS = ("lr", "weight_decay")
+#: Of training in 16 bits, and the one value that they may have so far. They are in every group
+#: from now on, so that flattened checkpoints written today have them.
+NOT_YET = {"state_dtype": None, "master_weights": False, "stochastic_rounding": False}
 
 
 def check_options(options: dict[str, Any], method: type[Method]) -> None:
     """Raise ValueError or TypeError unless every option of ``method`` is usable."""
-    _check_lr(options["lr"])
-    for name in NUMBERS:
-        check_at_least_zero(name, options[name])
+    for name in ("lr", *NUMBERS):
+        if name not in TENSORS or not _stays_on_device(name, options[name]):
+            check_at_least_zero(name, options[name])
     method.check_options(options)
     for name in (*FLAGS, *method.flags):
-        _check_flag(name, options[name])
+        check_flag(name, options[name])
     projection = options["projection"]
     if not isinstance(projection, str) or projection not in PROJECTIONS:
         raise ValueError(
             f"projection={projection!r} is not known; use one of "
             f"{', '.join(map(repr, PROJECTIONS))}"
         )
+    for name, only in NOT_YET.items():
+        if options[name] is not only:
+            raise ValueError(
+                f"{name}={options[name]!r} must be {only} until training in 16 bits is supported; "
+                f"leave it out, or pass {name}={only}"
+            )
 
 
 def check_implementation(options: dict[str, Any], backend: str | None) -> None:
@@ -51,7 +62,7 @@ def check_implementation(options: dict[str, Any], backend: str | None) -> None:
         value = options.get(name)
         if value is None:
             continue
-        _check_flag(name, value)
+        check_flag(name, value)
         if bool(value) != so:
             raise ValueError(
                 f"{name}={value!r} must be {so} or None with backend={backend!r}: leave it out; "
@@ -75,20 +86,20 @@ def check_group(
         ) from None
 
 
-def _check_lr(lr: Any) -> None:
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1:
-            raise ValueError(
-                f"lr is a tensor of {lr.numel()} elements; a tensor learning rate must have "
-                "exactly one: use one parameter group for each learning rate"
-            )
-        # The value of a tensor on a device is not read: that would wait for the device.
-        if lr.device.type not in ("cpu", "meta") or is_fake(lr):
-            return
-    check_at_least_zero("lr", lr)
+def _stays_on_device(name: str, value: Any) -> bool:
+    """Whether an option is a tensor that cannot be read without waiting for its device."""
+    if not isinstance(value, Tensor):
+        return False
+    if value.numel() != 1:
+        raise ValueError(
+            f"{name} is a tensor of {value.numel()} elements; as a tensor it must have exactly "
+            f"one: use one parameter group for each {name}"
+        )
+    return value.device.type not in ("cpu", "meta") or is_fake(value)
 
 
-def _check_flag(name: str, value: Any) -> None:
+def check_flag(name: str, value: Any) -> None:
+    """Raise TypeError unless ``value`` says yes or no."""
     wrong = isinstance(value, str)  # "False" is true
     try:
         bool(value)

@@ -36,7 +36,7 @@ class FusedAdamP(ProjectedOptimizer):
         betas: decay rates :math:`\beta_1, \beta_2` of the two moments, each in [0, 1); any
             sequence of two.
         eps: :math:`\epsilon`, at least 0; also the lower clamp of each norm in the cosine.
-        weight_decay: decoupled weight decay, at least 0.
+        weight_decay: decoupled weight decay, at least 0; a number or a tensor of one element.
         delta: :math:`\delta`, at least 0; the threshold of the cosine.
         wd_ratio: factor of the weight decay on projected weights, at least 0.
         nesterov: use Nesterov momentum.
@@ -44,12 +44,25 @@ class FusedAdamP(ProjectedOptimizer):
             view, without a test (for weights known to be followed by a normalisation); ``"off"``,
             never.
         maximize: step along the gradient instead of against it.
-        capturable: keep ``step`` on the parameter's device, so that no step waits for the host; on
-            the reference backend so far.
+        capturable: keep ``step`` on the parameter's device, so that a CUDA graph can hold the step;
+            ``lr`` and ``weight_decay`` may then be tensors there (float32), which each replay reads
+            anew. Whatever ``torch.cuda.graph`` captures needs a step before the capture, and all
+            gradients in it.
         fused: for a configuration shared with torch's optimizers: None, or True (False where
             ``backend="reference"``, plain torch operations).
         foreach: likewise: None or False.
         differentiable: likewise: False.
+        state_dtype: None.
+        master_weights: False.
+        stochastic_rounding: False. These three are for training in 16 bits, to come.
+        grad_scaling: let ``torch.amp.GradScaler`` leave unscaling and skipping to the step, as with
+            torch's fused optimizers: no host waits, and nothing of a skipped step is written.
+            False: GradScaler does both itself, and waits; use that where Lightning clips, or
+            Accelerate's scheduler counts steps. Not an option of a group.
+        max_grad_norm: at least 0; the result is that of ``torch.nn.utils.clip_grad_norm_`` before
+            the step, over all parameters of the optimizer and after unscaling. Gradients are left
+            as they are. An infinite norm makes them 0, a NaN all NaN, as there. None: no clipping.
+            Not an option of a group.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
@@ -94,6 +107,11 @@ class FusedAdamP(ProjectedOptimizer):
         fused: bool | None = None,
         foreach: bool | None = None,
         differentiable: bool = False,
+        state_dtype: None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
+        grad_scaling: bool = False,
+        max_grad_norm: float | None = None,
         backend: str | None = None,
     ) -> None:
         defaults = {
@@ -110,5 +128,8 @@ class FusedAdamP(ProjectedOptimizer):
             "fused": fused,
             "foreach": foreach,
             "differentiable": differentiable,
+            "state_dtype": state_dtype,
+            "master_weights": master_weights,
+            "stochastic_rounding": stochastic_rounding,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, grad_scaling, max_grad_norm)

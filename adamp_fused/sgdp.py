@@ -44,6 +44,8 @@ class FusedSGDP(ProjectedOptimizer):
             ``backend="reference"``, plain torch operations).
         foreach: likewise: None or False.
         differentiable: likewise: False.
+        state_dtype, master_weights, stochastic_rounding: as in :class:`FusedAdamP`.
+        grad_scaling, max_grad_norm: as in :class:`FusedAdamP`.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
@@ -90,6 +92,11 @@ class FusedSGDP(ProjectedOptimizer):
         fused: bool | None = None,
         foreach: bool | None = None,
         differentiable: bool = False,
+        state_dtype: None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
+        grad_scaling: bool = False,
+        max_grad_norm: float | None = None,
         backend: str | None = None,
     ) -> None:
         defaults = {
@@ -108,5 +115,8 @@ class FusedSGDP(ProjectedOptimizer):
             "fused": fused,
             "foreach": foreach,
             "differentiable": differentiable,
+            "state_dtype": state_dtype,
+            "master_weights": master_weights,
+            "stochastic_rounding": stochastic_rounding,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, grad_scaling, max_grad_norm)

@@ -28,8 +28,12 @@ def adam_perturb(
 
 
 def sgd_decay(weight_decay: Any, momentum: Any) -> Any:
-    """``wd / (1 - mu)``: SGDP's weight decay; where there is none, any momentum will do."""
-    return weight_decay / (1 - momentum) if weight_decay else weight_decay
+    """``wd / (1 - mu)``: SGDP's weight decay; where there is none, any momentum will do.
+
+    The value of a tensor is not looked at.
+    """
+    is_none = not isinstance(weight_decay, torch.Tensor) and weight_decay == 0
+    return weight_decay if is_none else weight_decay / (1 - momentum)
 
 
 def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:

@@ -71,6 +71,7 @@ class NativeBackend:
     """One executor of a compiled extension; see :class:`adamp_fused.backends.protocol.Backend`."""
 
     needs_row_layout = True
+    clips = True
 
     def __init__(
         self,
@@ -99,15 +100,17 @@ class NativeBackend:
                 "build and CUDA_HOME names a CUDA toolkit: ADAMP_FUSED_BUILD=cuda pip install "
                 "--no-build-isolation ."
             )
-        if capturable:
-            return (
-                f"the {self.name} backend does not keep `step` on the device yet; use "
-                "capturable=False, or backend='reference'"
-            )
         return None
 
-    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
+    def plan(
+        self,
+        method: type[Method],
+        slots: list[Slot],
+        groups: Groups,
+        state: State,
+        clips: bool = False,
+    ) -> Plan:
         """A plan that keeps the addresses of everything but the gradients."""
         assert self._extension is not None
-        plan: Plan = self._extension.Plan(method.name, self._executor, slots, groups, state)
+        plan: Plan = self._extension.Plan(method.name, self._executor, slots, groups, state, clips)
         return plan

@@ -6,6 +6,7 @@ An optimizer holds the state; a backend holds none. It turns the parameters of o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +32,31 @@ class Slot:
     state: dict[str, Tensor]
     group: dict[str, Any]
     group_index: int
+    #: ``step`` lives beside the parameter and is advanced there; the host never reads it.
+    counts_on_device: bool = False
+
+
+@dataclass
+class Control:
+    """What decides on the device whether and how a step is made; None: not asked for.
+
+    All tensors have one element, on the plan's device.
+    """
+
+    #: float32; gradients are divided by it as they are read.
+    grad_scale: Tensor | None = None
+    #: float32; not 0: the step changes nothing.
+    found_inf: Tensor | None = None
+    #: int64; counts such steps.
+    steps_skipped: Tensor | None = None
+    #: float64; gradients are multiplied by it as they are read.
+    clip: Tensor | None = None
+    #: Of a plan that clips by itself: the most that the norm of all its gradients may be, and where
+    #: it leaves that norm (float32 or float64).
+    max_norm: float = math.inf
+    grad_norm: Tensor | None = None
+    #: The step goes into a CUDA graph, which repeats it with the same addresses.
+    is_captured: bool = False
 
 
 class Plan(Protocol):
@@ -42,7 +68,7 @@ class Plan(Protocol):
         Changes nothing that belongs to the user.
         """
 
-    def prepare(self) -> None:
+    def prepare(self, control: Control | None = None) -> None:
         """Do all of a step that may fail, and change nothing that belongs to the user.
 
         An optimizer of several plans calls it for each before it runs the first; ``run`` calls it
@@ -63,9 +89,21 @@ class Backend(Protocol):
     #: True: every row of a parameter must be one contiguous run and the gradient and the moments
     #: must share the parameter's strides; the optimizer then passes copies where they do not.
     needs_row_layout: bool
+    #: True: a plan finds the norm of its gradients by itself, and clips them.
+    clips: bool
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
         """Why this backend cannot serve ``device``, with the remedy; None if it can."""
 
-    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
-        """Plan a method for ``slots``, all on one device and all checked."""
+    def plan(
+        self,
+        method: type[Method],
+        slots: list[Slot],
+        groups: Groups,
+        state: State,
+        clips: bool = False,
+    ) -> Plan:
+        """Plan a method for ``slots``, all on one device and all checked.
+
+        ``clips``: each step clips the gradients; only where the backend does.
+        """

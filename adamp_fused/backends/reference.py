@@ -14,9 +14,9 @@ from torch import Tensor
 
 from adamp_fused._fake import is_fake
 from adamp_fused._methods import Method
-from adamp_fused._options import NUMBERS
+from adamp_fused._options import NUMBERS, TENSORS
 from adamp_fused.backends import formulas as F
-from adamp_fused.backends.protocol import Groups, Plan, Slot, State
+from adamp_fused.backends.protocol import Control, Groups, Plan, Slot, State
 
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
 
@@ -26,12 +26,20 @@ class ReferenceBackend:
 
     name = "reference"
     needs_row_layout = False
+    clips = False
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
         """None: plain torch operations run wherever torch does."""
         return None
 
-    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
+    def plan(
+        self,
+        method: type[Method],
+        slots: list[Slot],
+        groups: Groups,
+        state: State,
+        clips: bool = False,
+    ) -> Plan:
         """A plan for one step."""
         return _ReferencePlan(method, slots, groups)
 
@@ -42,32 +50,55 @@ class _ReferencePlan:
         self._slots = slots
         numbers = (*NUMBERS, *method.numbers)
         self._groups = [_with_floats(group, numbers) for group in groups]
+        self._control: Control | None = None
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
         return False
 
-    def prepare(self) -> None:
+    def prepare(self, control: Control | None = None) -> None:
         """Nothing is known of memory before an operation asks for it."""
+        self._control = control
 
     @torch.no_grad()
     def run(self) -> None:
-        slots, groups = self._slots, self._groups
-        self._slots, self._groups = [], []  # a plan keeps nothing of the user's alive
+        slots, groups, control = self._slots, self._groups, self._control
+        # A plan keeps nothing of the user's alive.
+        self._slots, self._groups, self._control = [], [], None
+        factor = None if control is None else _grad_factor(control)
+        skips = None if control is None or control.found_inf is None else control.found_inf != 0
         for slot in slots:
-            if slot.grad is not None and not is_fake(slot.param):
-                group = groups[slot.group_index]
-                _step(self._method, slot.param, slot.grad, slot.state, group)
+            if slot.grad is None or is_fake(slot.param):
+                continue
+            group = groups[slot.group_index]
+            group = group | {"capturable": group["capturable"] or slot.counts_on_device}
+            written = [] if skips is None else [slot.param, *slot.state.values()]
+            before = [tensor.clone() for tensor in written]
+            _step(self._method, slot.param, slot.grad, slot.state, group, factor)
+            for tensor, old in zip(written, before, strict=True):
+                assert skips is not None
+                tensor.copy_(torch.where(skips.reshape(()), old, tensor))
+        if skips is not None and control is not None and control.steps_skipped is not None:
+            control.steps_skipped.add_(skips.reshape(()))
+
+
+def _grad_factor(control: Control) -> Tensor | None:
+    """What gradients are multiplied by before anything else is done to them: a 0-dim float64."""
+    factor = None if control.clip is None else control.clip
+    if control.grad_scale is not None:
+        # Rounded as GradScaler.unscale_ rounds it.
+        unscale = control.grad_scale.reshape(()).double().reciprocal().float().double()
+        factor = unscale if factor is None else unscale * factor
+    return factor
 
 
 def _with_floats(group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The options with floats for what may be a fraction or a tensor of any shape and dtype.
 
-    A tensor ``lr`` stays one: it may live on a device.
+    A tensor ``lr`` or ``weight_decay`` stays one: it may live on a device.
     """
-    floats = {name: float(group[name]) for name in names}
-    lr = group["lr"] if isinstance(group["lr"], Tensor) else float(group["lr"])
-    return group | floats | {"lr": lr}
+    stay = {name for name in TENSORS if isinstance(group[name], Tensor)}
+    return group | {name: float(group[name]) for name in {"lr", *names} - stay}
 
 
 def _step(
@@ -76,11 +107,13 @@ def _step(
     grad: Tensor,
     state: dict[str, Tensor],
     group: dict[str, Any],
+    factor: Tensor | None,
 ) -> None:
     """One parameter, one step: accumulate, decide, apply."""
     opmath = torch.float64 if param.dtype == torch.float64 else torch.float32
     p = param.to(opmath)
-    g = -grad.to(opmath) if group["maximize"] else grad.to(opmath)
+    g = grad.to(opmath) if factor is None else grad.to(opmath) * factor.to(opmath)
+    g = -g if group["maximize"] else g
     u, step_size, decay = method.accumulate(g, state, group)
     outcome, radial = _decide(p, g, u, state, group)
     decay = decay if isinstance(decay, Tensor) else p.new_full((), decay)

@@ -29,15 +29,16 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   py::class_<adamp::Plan>(module, "Plan",
                           "What does not change between steps, and the step itself.")
       .def(py::init<const std::string&, const std::optional<std::string>&, const py::list&,
-                    const py::list&, const py::dict&>(),
+                    const py::list&, const py::dict&, bool>(),
            py::arg("method"), py::arg("executor"), py::arg("slots"), py::arg("groups"),
-           py::arg("state"))
+           py::arg("state"), py::arg("clips") = false)
       .def("refresh", &adamp::Plan::refresh, py::arg("groups"), py::arg("state"),
            "Pick up gradients and options; False where the plan must be made anew.")
       .def("inputs", &adamp::Plan::inputs,
            "What was last picked up, for a caller that steps by itself before it calls run().")
       .def("follow_stream", &adamp::Plan::follow_stream,
            "Order this step behind the last one where the stream has changed; whether it has.")
-      .def("prepare", &adamp::Plan::prepare, "All of a step that may fail.")
+      .def("prepare", &adamp::Plan::prepare, py::arg("control") = py::none(),
+           "All of a step that may fail.")
       .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
 }

@@ -46,7 +46,7 @@ bool read_number(PyObject* group, PyObject* key, double& value, double least = 0
   return value >= least;
 }
 
-bool read_flag(PyObject* group, PyObject* key, int32_t& value) {
+bool read_flag(PyObject* group, PyObject* key, int8_t& value) {
   PyObject* object = PyDict_GetItem(group, key);
   value = object == nullptr || PyUnicode_Check(object) ? -1 : PyObject_IsTrue(object);
   PyErr_Clear();
@@ -68,7 +68,8 @@ bool read_own(AdamP, PyObject* group, Hyper& h) {
   Py_XDECREF(pair);
   PyErr_Clear();
   h.one_minus_beta1 = 1 - h.beta1;
-  h.one_minus_beta2 = 1 - h.beta2;
+  h.log_beta1 = std::log(h.beta1);
+  h.log_beta2 = std::log(h.beta2);
   return ok;
 }
 
@@ -82,7 +83,7 @@ bool read_own(SGDP, PyObject* group, Hyper& h) {
   }
   h.one_minus_beta1 = 1 - dampening;
   // Without a decay any momentum will do, of which 1 would give 0 * infinity.
-  if (h.weight_decay == 0) return true;
+  if (h.numbers.weight_decay == 0 && h.device_weight_decay == nullptr) return true;
   h.decay_factor = 1 / (1 - h.beta1);
   return h.beta1 < 1;
 }
@@ -97,8 +98,8 @@ bool asks_for_kernels(PyObject* group) {
     if (object == nullptr || object == Py_None || object == (wanted ? Py_True : Py_False)) {
       return true;
     }
-    int32_t value = 0;
-    return read_flag(group, key, value) && value == static_cast<int32_t>(wanted);
+    int8_t value = 0;
+    return read_flag(group, key, value) && value == static_cast<int8_t>(wanted);
   };
   return asks_for(fused, true) && asks_for(foreach, false) && asks_for(differentiable, false);
 }
@@ -112,31 +113,44 @@ Method method_named(const std::string& name) {
   throw std::invalid_argument("adamp_fused: there is no method named '" + name + "'");
 }
 
-bool OptionReader::read_lr(PyObject* group, Hyper& h) const {
-  PyObject* object = PyDict_GetItem(group, option_names().lr);
-  if (lr_device && object != nullptr && THPVariable_Check(object)) {
-    const at::Tensor& lr = THPVariable_Unpack(object);
-    if (lr.device() == *lr_device && lr.scalar_type() == at::kFloat && lr.numel() == 1) {
-      h.device_lr = lr.const_data_ptr<float>();
+// A number, or the address of a tensor that holds it on the device.
+bool OptionReader::read_number_of_step(PyObject* group, PyObject* key, double& value,
+                                       const float*& on_device) const {
+  PyObject* object = PyDict_GetItem(group, key);
+  if (device && object != nullptr && THPVariable_Check(object)) {
+    const at::Tensor& number = THPVariable_Unpack(object);
+    if (number.device() == *device && number.scalar_type() == at::kFloat && number.numel() == 1) {
+      on_device = number.const_data_ptr<float>();
       return true;
     }
   }
-  return read_number(group, option_names().lr, h.lr);
+  return read_number(group, key, value);
 }
 
-bool OptionReader::read(PyObject* group, PyObject* projection, Hyper& h) const {
+bool OptionReader::read(PyObject* group, const Planned& planned, Hyper& h) const {
   const OptionNames& n = option_names();
   h = {};
-  h.decay_factor = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
-  int32_t capturable = 0;
-  PyObject* const now = PyDict_GetItem(group, n.projection);
-  return now != nullptr && PyUnicode_Check(now) && PyUnicode_Compare(now, projection) == 0 &&
-         read_lr(group, h) && read_number(group, n.eps, h.eps) &&
-         read_number(group, n.weight_decay, h.weight_decay) &&
-         read_number(group, n.delta, h.delta) && read_number(group, n.wd_ratio, h.wd_ratio) &&
-         read_flag(group, n.nesterov, h.nesterov) && read_flag(group, n.maximize, h.maximize) &&
-         read_flag(group, n.capturable, capturable) && capturable == 0 && asks_for_kernels(group) &&
+  h.decay_factor = 1;
+  h.numbers.inv_bias_correction1 = h.numbers.inv_root_bias_correction2 = 1;
+  int8_t capturable = 0;
+  PyObject* const projection = PyDict_GetItem(group, n.projection);
+  return projection != nullptr && PyUnicode_Check(projection) &&
+         PyUnicode_Compare(projection, planned.projection.ptr()) == 0 &&
+         read_number_of_step(group, n.lr, h.numbers.lr, h.device_lr) &&
+         read_number_of_step(group, n.weight_decay, h.numbers.weight_decay,
+                             h.device_weight_decay) &&
+         read_number(group, n.eps, h.eps) && read_number(group, n.delta, h.delta) &&
+         read_number(group, n.wd_ratio, h.wd_ratio) && read_flag(group, n.nesterov, h.nesterov) &&
+         read_flag(group, n.maximize, h.maximize) && read_flag(group, n.capturable, capturable) &&
+         capturable == planned.capturable && asks_for_kernels(group) &&
          for_method(method, [&](auto m) { return read_own(m, group, h); });
+}
+
+Planned Planned::of(PyObject* group) {
+  int8_t capturable = 0;
+  read_flag(group, option_names().capturable, capturable);
+  PyObject* const projection = PyDict_GetItem(group, option_names().projection);
+  return {pybind11::reinterpret_borrow<pybind11::object>(projection), capturable};
 }
 
 }  // namespace adamp

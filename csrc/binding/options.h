@@ -14,18 +14,27 @@ namespace adamp {
 // The method of that name; throws where there is none.
 Method method_named(const std::string& name);
 
+// The options of a group that a plan is made for.
+struct Planned {
+  pybind11::object projection;
+  int8_t capturable;
+
+  static Planned of(PyObject* group);
+};
+
 struct OptionReader {
   Method method;
-  // A learning rate in this device's memory is left there for the kernel: asking for its value
-  // would wait. None: it is read here.
-  std::optional<at::Device> lr_device;
+  // A learning rate or a weight decay in this device's memory is left there for the kernel: asking
+  // for its value would wait. None: it is read here.
+  std::optional<at::Device> device;
 
-  // False (and no Python error) where an option is missing or out of range, or `projection` is not
-  // the group's; Python then finds out what is wrong.
-  bool read(PyObject* group, PyObject* projection, Hyper& h) const;
+  // False (and no Python error) where an option is missing or out of range, or is not what was
+  // planned for; Python then finds out what is wrong.
+  bool read(PyObject* group, const Planned& planned, Hyper& h) const;
 
  private:
-  bool read_lr(PyObject* group, Hyper& h) const;
+  bool read_number_of_step(PyObject* group, PyObject* key, double& value,
+                           const float*& on_device) const;
 };
 
 }  // namespace adamp

@@ -15,22 +15,24 @@ namespace adamp {
 class Plan {
  public:
   // method: its name. executor: see StepPlan; none where the caller makes the step itself, on
-  // inputs(), before it calls run(). The others: see Tracker.
+  // inputs(), before it calls run(). clips: see Control::max_norm. The others: see Tracker.
   Plan(const std::string& method, const std::optional<std::string>& executor,
-       const pybind11::list& slots, const pybind11::list& groups, const pybind11::dict& state);
+       const pybind11::list& slots, const pybind11::list& groups, const pybind11::dict& state,
+       bool clips);
 
   bool refresh(const pybind11::list& groups, const pybind11::dict& state);
 
   // What was last picked up, for a caller without an executor. Of each slot the address of its
   // gradient (int64; 0: there is nothing to do) and a row of what follows (int64): the scalars of
-  // each group and step count (float64, the fields of Scalars in their order), and the address of
-  // a learning rate on the device (int64; 0: it is in the scalars, which are for a learning rate
-  // of 1 otherwise).
+  // each group and step count (float64, the fields of Scalars in their order, and the logarithms of
+  // betas), and the addresses of a learning rate and a weight decay on the device (int64; 0: it is
+  // in the scalars, which are for a value of 1 otherwise).
   std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> inputs();
 
   // See StepPlan; prepare() calls it where there is an executor.
   bool follow_stream() { return step_.follow_stream(); }
-  void prepare();
+  // control: an adamp_fused.backends.protocol.Control, or None.
+  void prepare(const pybind11::object& control);
   void run();
 
  private:

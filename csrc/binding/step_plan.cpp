@@ -19,12 +19,12 @@ c10::Stream current_stream(at::Device device) {
 }
 
 // memory: where the executor's memory is listed as it is allocated.
-std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
+std::unique_ptr<Executor> make_executor(const std::string& name, Method method, bool clips,
                                         std::vector<TensorInfo> tensors,
                                         [[maybe_unused]] at::Device device,
                                         [[maybe_unused]] std::vector<at::Tensor>& memory,
                                         [[maybe_unused]] void* stream) {
-  if (name == "cpu") return make_cpu_executor(method, std::move(tensors), run_on_team);
+  if (name == "cpu") return make_cpu_executor(method, std::move(tensors), clips, run_on_team);
 #if defined(ADAMP_FUSED_WITH_CUDA)
   if (name == "cuda") {
     const Allocate allocate = [device, &memory](int64_t bytes) {
@@ -33,7 +33,7 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
       memory.push_back(*piece);
       return std::shared_ptr<void>(piece, piece->data_ptr());
     };
-    return make_cuda_executor(method, std::move(tensors), allocate, stream);
+    return make_cuda_executor(method, std::move(tensors), clips, allocate, stream);
   }
 #endif
   throw std::invalid_argument("this build has no executor named '" + name + "'");
@@ -41,7 +41,7 @@ std::unique_ptr<Executor> make_executor(const std::string& name, Method method,
 
 }  // namespace
 
-StepPlan::StepPlan(Method method, const std::optional<std::string>& executor,
+StepPlan::StepPlan(Method method, const std::optional<std::string>& executor, bool clips,
                    std::vector<TensorInfo> tensors, at::Device device)
     : method_(method), device_(device) {
   grads_.resize(tensors.size());
@@ -49,7 +49,7 @@ StepPlan::StepPlan(Method method, const std::optional<std::string>& executor,
   if (!device.is_cpu()) stream_ = current_stream(device);
   const c10::OptionalDeviceGuard guard(device);
   if (executor) {
-    executor_ = make_executor(*executor, method, std::move(tensors), device, memory_,
+    executor_ = make_executor(*executor, method, clips, std::move(tensors), device, memory_,
                               stream_ ? stream_->native_handle() : nullptr);
   }
 }
@@ -66,7 +66,9 @@ int32_t StepPlan::hyper_index_of(int32_t group, double step) {
   const auto [found, is_new] = hyper_index_.try_emplace({group, step}, hypers_.size());
   if (is_new) {
     Hyper& h = hypers_.emplace_back((*group_options_)[group]);
-    if (step > 0) for_method(method_, [&](auto m) { decltype(m)::correct_bias(h, step); });
+    if (step > 0) {
+      for_method(method_, [&](auto m) { decltype(m)::correct_bias(h, step, h.numbers); });
+    }
   }
   last_of_group_[group] = {step, found->second};
   return found->second;
@@ -84,18 +86,20 @@ bool StepPlan::follow_stream() {
   return true;
 }
 
-void StepPlan::prepare() {
+void StepPlan::prepare(const Control& control, bool is_captured) {
   if (!executor_) return;
   const c10::OptionalDeviceGuard guard(device_);
+  void* stream = nullptr;
+  if (stream_) stream = (is_captured ? current_stream(device_) : *stream_).native_handle();
   executor_->prepare({grads_.data(), hyper_indices_.data(), hypers_.data(),
-                      static_cast<int64_t>(hypers_.size()), at::get_num_threads(),
-                      stream_ ? stream_->native_handle() : nullptr});
+                      static_cast<int64_t>(hypers_.size()), at::get_num_threads(), stream, control,
+                      is_captured});
 }
 
-void StepPlan::launch() {
-  if (!executor_) return;
+bool StepPlan::launch() {
+  if (!executor_) return true;
   const c10::OptionalDeviceGuard guard(device_);
-  executor_->launch();
+  return executor_->launch();
 }
 
 }  // namespace adamp

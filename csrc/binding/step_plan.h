@@ -21,7 +21,8 @@ class StepPlan {
  public:
   // executor: "cpu" or "cuda"; none where the caller makes the step itself, from what scalars(),
   // hyper_indices() and grads() say.
-  StepPlan(Method method, const std::optional<std::string>& executor,
+  // clips: see Control::max_norm.
+  StepPlan(Method method, const std::optional<std::string>& executor, bool clips,
            std::vector<TensorInfo> tensors, at::Device device);
 
   // What a step is given: first the options of each group, then for each tensor its group, its
@@ -38,10 +39,11 @@ class StepPlan {
   // Makes the current stream wait for the last step where that ran on another one, and tells the
   // allocator that the plan's memory is used there. Whether the stream has changed.
   bool follow_stream();
-  // All of a step that may fail. Changes no tensor. follow_stream() comes first.
-  void prepare();
-  // The step that was last prepared.
-  void launch();
+  // All of a step that may fail. Changes no tensor. follow_stream() comes first, unless the step is
+  // captured into a graph, which runs when and where the user says.
+  void prepare(const Control& control, bool is_captured);
+  // The step that was last prepared; see Executor.
+  bool launch();
 
   const std::vector<const void*>& grads() const { return grads_; }
   // Of each tensor, into hypers().

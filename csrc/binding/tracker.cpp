@@ -51,7 +51,7 @@ bool fits(const at::Tensor& grad, const c10::TensorImpl& param) {
 
 }  // namespace
 
-Entry::Entry(Method method, const py::handle& slot, StepLock& lock)
+Entry::Entry(Method method, const py::handle& slot, bool by_host, StepLock& lock)
     : param(slot.attr("param").ptr(), lock), group(slot.attr("group_index").cast<int32_t>()) {
   const py::dict values = slot.attr("state");
   const auto of_state = [&](PyObject* key) {
@@ -64,12 +64,17 @@ Entry::Entry(Method method, const py::handle& slot, StepLock& lock)
   moment1 = of_state(keys.moment1);
   moment2 = of_state(keys.moment2);
   step = of_state(keys.step);
+  counts_on_device = step && !by_host && slot.attr("counts_on_device").cast<bool>();
   if (projection == Projection::kAuto) view = of_state(names().view);
   const py::object given = slot.attr("grad");
   if (given.is_none()) return;
   has_grad = true;
   const c10::TensorImpl* const grad = THPVariable_Unpack(given.ptr()).unsafeGetTensorImpl();
-  if (param.tensor().numel() > 0) grad_address = address_to_read(grad);
+  if (param.tensor().numel() > 0) {
+    grad_address = address_to_read(grad);
+  } else if (counts_on_device) {
+    grad_address = step.data;  // not null, so that it is counted
+  }
   lock.add(grad);
 }
 
@@ -80,6 +85,8 @@ TensorInfo Entry::info() const {
   info.moment1 = moment1.data;
   info.moment2 = moment2.data;
   info.view = static_cast<int32_t*>(view.data);
+  if (counts_on_device) info.count = step.data;
+  info.count_dtype = step && step.is_double() ? DType::kFloat64 : DType::kFloat32;
   // Without a test of rows a tensor is one run of elements.
   info.rows = projection == Projection::kOff ? 1 : tensor.size(0);
   info.cols = info.rows == 0 ? 0 : tensor.numel() / info.rows;
@@ -94,7 +101,7 @@ void Entry::prefetch() const {
     if (*guard) guard->hint.prefetch();
   }
   if (last_grad_.tensor != nullptr) last_grad_.prefetch();
-  __builtin_prefetch(step.data);
+  if (!counts_on_device) __builtin_prefetch(step.data);
   __builtin_prefetch(state);
 }
 
@@ -105,12 +112,15 @@ bool Entry::refresh(PyObject* object, StepLock& lock) {
   has_grad = grad.defined();
   if ((has_grad && !fits(grad, now)) || !check_state(lock)) return false;
   // A count below 0, or none, was written into it: of that too the checks will tell.
-  if (has_grad && step && !(count() >= 0)) return false;
+  if (has_grad && step && !counts_on_device && !(count() >= 0)) return false;
   grad_address = nullptr;
   if (!has_grad) return true;
   const c10::TensorImpl* const impl = grad.unsafeGetTensorImpl();
   last_grad_ = PrefetchHint::of(impl);
-  if (now.numel() == 0) return true;
+  if (now.numel() == 0) {
+    if (counts_on_device) grad_address = step.data;
+    return true;
+  }
   grad_address = address_to_read(impl);
   lock.add(impl);
   // Without memory, which the checks of a new plan will say.
@@ -147,14 +157,16 @@ double Entry::count() const {
 }
 
 double Entry::next_count() const {
-  if (!has_grad || !step) return 0;
+  if (!has_grad || !step || counts_on_device) return 0;
   return step.is_double() ? count() + 1 : static_cast<float>(count()) + 1.0f;
 }
 
 void Entry::end_step() {
   if (!has_grad) return;
   if (step) {
-    step.is_double() ? ++*static_cast<double*>(step.data) : ++*static_cast<float*>(step.data);
+    if (!counts_on_device) {
+      step.is_double() ? ++*static_cast<double*>(step.data) : ++*static_cast<float*>(step.data);
+    }
     step.bump_version();
   }
   if (grad_address == nullptr) return;
@@ -165,12 +177,12 @@ void Entry::end_step() {
 }
 
 Tracker::Tracker(Method method, const py::list& slots, const py::list& groups,
-                 const py::dict& state)
+                 const py::dict& state, bool by_host)
     : options_{method, std::nullopt} {
   std::unordered_map<PyObject*, int64_t> entry_of;
   entries_.reserve(py::len(slots));
   for (const py::handle slot : slots) {
-    const Entry& entry = entries_.emplace_back(method, slot, lock_);
+    const Entry& entry = entries_.emplace_back(method, slot, by_host, lock_);
     entry_of[entry.param.object] = static_cast<int64_t>(entries_.size()) - 1;
   }
   const auto find = [&](const py::handle& param) {
@@ -178,7 +190,7 @@ Tracker::Tracker(Method method, const py::list& slots, const py::list& groups,
     return found == entry_of.end() ? -1 : found->second;
   };
   if (!entries_.empty()) device_ = entries_[0].param.tensor().device();
-  if (!device_.is_cpu()) options_.lr_device = device_;
+  if (!by_host) options_.device = device_;
 
   size_t covered = 0;
   for (const py::handle group : groups) {
@@ -187,7 +199,7 @@ Tracker::Tracker(Method method, const py::list& slots, const py::list& groups,
       listed.push_back({param.ptr(), find(param)});
       covered += listed.back().entry >= 0;
     }
-    projections_.push_back(py::cast<py::dict>(group)["projection"]);
+    planned_.push_back(Planned::of(group.ptr()));
   }
   covers_params_ = covered == entries_.size();
   serves_.resize(listed_.size());
@@ -205,8 +217,10 @@ std::vector<TensorInfo> Tracker::infos() const {
   return infos;
 }
 
-void Tracker::end_step() {
-  for (Entry& entry : entries_) entry.end_step();
+void Tracker::end_step(bool made) {
+  if (made) {
+    for (Entry& entry : entries_) entry.end_step();
+  }
   lock_.clear();
 }
 
@@ -240,7 +254,7 @@ bool Tracker::read_options(const py::list& groups) {
   for (size_t i = 0; i < group_options_.size(); ++i) {
     if (!serves_[i]) continue;  // another backend may serve it, which this one could not
     PyObject* const group = PyList_GET_ITEM(groups.ptr(), i);
-    if (!options_.read(group, projections_[i].ptr(), group_options_[i])) return false;
+    if (!options_.read(group, planned_[i], group_options_[i])) return false;
   }
   return true;
 }

@@ -14,17 +14,18 @@ namespace adamp {
 
 // A step of many small tensors is spent on looking at them: little is kept, and is looked at once.
 struct Entry {
-  // `slot`: an adamp_fused.backends.protocol.Slot.
-  Entry(Method method, const pybind11::handle& slot, StepLock& lock);
+  // `slot`: an adamp_fused.backends.protocol.Slot. `by_host`: see Tracker.
+  Entry(Method method, const pybind11::handle& slot, bool by_host, StepLock& lock);
 
   // Prefetches what refresh() and end_step() look at.
   void prefetch() const;
   // Takes this step's gradient; false where the plan must be made anew. `object` is the parameter
   // that the group lists now, `state` its state now.
   bool refresh(PyObject* object, StepLock& lock);
-  // The step count after this step; 0 where none is kept, or there is no gradient.
+  // The step count after this step; 0 where the host keeps none, or there is no gradient.
   double next_count() const;
-  // After it: advances the step count and notes that everything else has been written.
+  // After a step that was made: advances the step count and notes that everything else has been
+  // written.
   void end_step();
   TensorInfo info() const;
 
@@ -33,6 +34,7 @@ struct Entry {
   PyObject* state = nullptr;           // the dictionary; borrowed, and found anew at every step
   const void* grad_address = nullptr;  // null: nothing to do
   bool has_grad = false;
+  bool counts_on_device = false;  // the host neither reads nor writes `step`
   int32_t group;
   Projection projection;
 
@@ -48,14 +50,16 @@ class Tracker {
  public:
   // slots: adamp_fused.backends.protocol.Slot objects, all on one device, checked, and laid out in
   // rows.
+  // by_host: the step is made on the host, which reads and writes whatever it needs.
   Tracker(Method method, const pybind11::list& slots, const pybind11::list& groups,
-          const pybind11::dict& state);
+          const pybind11::dict& state, bool by_host);
 
   // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the
   // user's.
   bool refresh(const pybind11::list& groups, const pybind11::dict& state);
   // After a step: advances step counts, notes what has been written, and lets everything go.
-  void end_step();
+  // `made`: false where nothing was changed.
+  void end_step(bool made);
 
   // Tells that no other Python thread can run between refresh() and end_step().
   void keep_gil() { keeps_gil_ = true; }
@@ -92,7 +96,7 @@ class Tracker {
   std::vector<std::vector<Listed>> listed_;
   std::vector<bool> serves_;  // a parameter of the group
   std::vector<StateItem> state_items_;
-  std::vector<pybind11::object> projections_;
+  std::vector<Planned> planned_;  // of each group
   std::vector<Hyper> group_options_;
 };
 

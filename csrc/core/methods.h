@@ -13,8 +13,7 @@
 
 #include <stdexcept>
 
-#include "arithmetic.h"
-#include "params.h"
+#include "control.h"
 
 namespace adamp {
 
@@ -28,24 +27,25 @@ struct Scalars {
   S step_size;               // lr / bias_correction1
   S decay, decay_projected;  // lr*weight_decay, and the same times wd_ratio
   S delta;
-  S sign;                            // of the gradient: -1 to maximize
+  S factor;                          // of the gradient: its scale, and -1 to maximize
   int32_t nesterov, project_buffer;  // no bool: its padding would take a register of the kernels
 };
 
+// `factor`: of the gradient, see grad_factor() in control.h.
 template <class S>
-ADAMP_FN Scalars<S> make_scalars(const Hyper& h, double lr) {
-  const double decay = lr * h.weight_decay * h.decay_factor;
+ADAMP_FN Scalars<S> make_scalars(const Hyper& h, const StepNumbers& now, double factor = 1) {
+  const double decay = now.lr * now.weight_decay * h.decay_factor;
   return {S(h.beta1),
           S(h.one_minus_beta1),
           S(h.beta2),
-          S(h.one_minus_beta2),
-          S(h.inv_root_bias_correction2),
+          S(1 - h.beta2),
+          S(now.inv_root_bias_correction2),
           S(h.eps),
-          S(lr * h.inv_bias_correction1),
+          S(now.lr * now.inv_bias_correction1),
           S(decay),
           S(decay * h.wd_ratio),
           S(h.delta),
-          h.maximize ? S(-1) : S(1),
+          S(h.maximize ? -factor : factor),
           h.nesterov != 0,
           h.project_buffer != 0};
 }
@@ -68,9 +68,10 @@ struct AdamP {
   // moment, too, where the option project_buffer says so.
   static constexpr bool kUpdateIsMoment = false;
 
-  static void correct_bias(Hyper& h, double step) {
-    h.inv_bias_correction1 = 1 / (1 - pow(h.beta1, step));
-    h.inv_root_bias_correction2 = 1 / sqrt(1 - pow(h.beta2, step));
+  // 1 - beta^step, for each beta; `step`: the count after the step.
+  static ADAMP_FN void correct_bias(const Hyper& h, double step, StepNumbers& now) {
+    now.inv_bias_correction1 = 1 / -expm1(step * h.log_beta1);
+    now.inv_root_bias_correction2 = 1 / sqrt(-expm1(step * h.log_beta2));
   }
 
   template <class T, class S>
@@ -96,7 +97,7 @@ struct SGDP {
   static constexpr bool kCountsSteps = false;
   static constexpr bool kUpdateIsMoment = true;
 
-  static void correct_bias(Hyper&, double) {}
+  static ADAMP_FN void correct_bias(const Hyper&, double, StepNumbers&) {}
 
   template <class T, class S>
   static ADAMP_FN T moment1(T b, T g, const Scalars<S>& h) {

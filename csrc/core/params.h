@@ -19,16 +19,22 @@ enum class View : int32_t { kNone = 0, kChannel = 1, kLayer = 2 };
 // own outcome.
 enum class Projection : int32_t { kOff = 0, kChannel = 1, kLayer = 2, kAuto = 3 };
 
+// What of a group's options may change on the device, where the host does not see it.
+struct StepNumbers {
+  double lr, weight_decay;
+  double inv_bias_correction1, inv_root_bias_correction2;  // see methods.h
+};
+
 // The options of one parameter group at one step count.
 struct Hyper {
-  double lr;
-  const float* device_lr;  // where lr is a tensor on the device: its address, and lr is not used
-  double weight_decay;
+  StepNumbers numbers;
+  // Of a tensor on the device: it takes the place of the number.
+  const float *device_lr, *device_weight_decay;
   double decay_factor;  // of weight_decay; SGDP: 1 / (1 - momentum), AdamP: 1
   double wd_ratio, delta, eps;
-  double beta1, one_minus_beta1, beta2, one_minus_beta2;  // see Scalars in methods.h
-  double inv_bias_correction1, inv_root_bias_correction2;
-  int32_t nesterov, maximize, project_buffer;
+  double beta1, one_minus_beta1, beta2;  // see Scalars in methods.h
+  double log_beta1, log_beta2;           // for the corrections of the bias
+  int8_t nesterov, maximize, project_buffer;
 };
 
 // What of a parameter does not change between steps. Rows are contiguous runs; gradient and moments
@@ -41,6 +47,22 @@ struct TensorInfo {
   int64_t rows, cols;
   DType dtype;
   Projection projection;
+  void* count;  // the state `step`, where the device keeps it: it is advanced there; else null
+  DType count_dtype;  // float32 or float64
+};
+
+// What decides on the device whether a step is made, and by what its gradients are multiplied. All
+// addresses are of the plan's device, and null where the user has not asked for it.
+struct Control {
+  const float* grad_scale;  // gradients are divided by it as they are read
+  const float* found_inf;   // not 0: the step changes nothing
+  int64_t* steps_skipped;   // counts those
+  const double* clip;       // gradients are multiplied by it as they are read
+  // Of a plan that clips by itself: the most that the norm of all its gradients may be, and where
+  // that norm is left, a float32 or a float64.
+  double max_norm;
+  void* grad_norm;
+  DType norm_dtype;
 };
 
 // What changes at every step, one entry for each tensor of the plan.
@@ -51,6 +73,8 @@ struct StepInputs {
   int64_t n_hypers;
   int64_t threads;  // CPU: the most that the step may use
   void* stream;     // CUDA: the cudaStream_t to launch on
+  Control control;
+  bool is_captured;  // CUDA: into a graph, whose replays launch with the same values
 };
 
 // One way to perform the planned step. Made once for a list of tensors; prepare() and launch() at
@@ -59,24 +83,25 @@ struct Executor {
   virtual ~Executor() = default;
   // All that may fail for want of memory. Changes no tensor of the plan.
   virtual void prepare(const StepInputs& inputs) = 0;
-  // The step that was last prepared.
-  virtual void launch() = 0;
-  void run(const StepInputs& inputs) {
+  // The step that was last prepared. False where it is known not to have been made: see found_inf.
+  virtual bool launch() = 0;
+  bool run(const StepInputs& inputs) {
     prepare(inputs);
-    launch();
+    return launch();
   }
 };
 
 // Calls body(k) for each k below `threads`, each on a thread of its own, or fewer of them where
 // there are not as many threads, and waits for all.
 using Team = std::function<void(int64_t threads, const std::function<void(int64_t thread)>& body)>;
+// `clips`: see Control::max_norm.
 std::unique_ptr<Executor> make_cpu_executor(Method method, std::vector<TensorInfo> tensors,
-                                            Team team);
+                                            bool clips, Team team);
 
 // Memory of the tensors' device, freed with the last copy of the pointer.
 using Allocate = std::function<std::shared_ptr<void>(int64_t bytes)>;
 std::unique_ptr<Executor> make_cuda_executor(Method method, std::vector<TensorInfo> tensors,
-                                             const Allocate& allocate, void* stream);
+                                             bool clips, const Allocate& allocate, void* stream);
 
 constexpr int64_t size_of(DType dtype) {
   return dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -34,7 +35,7 @@ constexpr int64_t kBytesOfU = 2 << 20;
 
 class CpuExecutor : public Executor {
  public:
-  CpuExecutor(Method method, const std::vector<TensorInfo>& infos, Team team)
+  CpuExecutor(Method method, const std::vector<TensorInfo>& infos, bool clips, Team team)
       : arrived_(infos.size()), team_(std::move(team)) {
     std::vector<TileRange> tiles_of(infos.size());
     // Small tiles last: little is left to steal at the end.
@@ -47,14 +48,15 @@ class CpuExecutor : public Executor {
     }
     for (const Tile& tile : tiles_) scratch_size_.enlarge(tensors_[tile.tensor].scratch_size(tile));
     batch_tiles();
+    if (clips) squares_.resize(tiles_.size());
   }
 
   void prepare(const StepInputs& inputs) override {
-    scalars_.resize(inputs.n_hypers);
-    for (int64_t i = 0; i < inputs.n_hypers; ++i) {
-      const Hyper& h = inputs.hypers[i];
-      scalars_[i] = {make_scalars<float>(h, h.lr), make_scalars<double>(h, h.lr)};
-    }
+    control_ = inputs.control;
+    if (is_skipped(control_)) return;
+    factor_ = grad_factor(control_);
+    hypers_.assign(inputs.hypers, inputs.hypers + inputs.n_hypers);
+    make_scalars();
     int64_t certain_fix_ups = 0, bytes_of_u = 0;
     for (size_t t = 0; t < tensors_.size(); ++t) {
       TensorWork& tensor = tensors_[t];
@@ -74,16 +76,60 @@ class CpuExecutor : public Executor {
     shares_.begin();
   }
 
-  void launch() override {
-    const int64_t threads = shares_.count();
-    if (threads == 1) {
-      work(0);
-    } else {
-      team_(threads, [this](int64_t thread) { work(thread); });
+  bool launch() override {
+    if (is_skipped(control_)) {
+      if (control_.steps_skipped != nullptr) ++*control_.steps_skipped;
+      return false;
     }
+    if (!squares_.empty()) clip();
+    on_all_threads([this](int64_t thread) { work(thread); });
+    return true;
   }
 
  private:
+  void make_scalars() {
+    scalars_.resize(hypers_.size());
+    for (size_t i = 0; i < hypers_.size(); ++i) {
+      const Hyper& h = hypers_[i];
+      scalars_[i] = {adamp::make_scalars<float>(h, h.numbers, factor_),
+                     adamp::make_scalars<double>(h, h.numbers, factor_)};
+    }
+  }
+
+  template <class Body>
+  void on_all_threads(const Body& body) {
+    if (shares_.count() == 1) {
+      body(0);
+    } else {
+      team_(shares_.count(), body);
+    }
+  }
+
+  // Finds the norm of all gradients, and has them multiplied by what brings it to the most that it
+  // may be.
+  void clip() {
+    on_all_threads([this](int64_t thread) {
+      for (int64_t batch; (batch = shares_.take(thread, true)) >= 0;) {
+        for (int64_t i = batches_[batch]; i < batches_[batch + 1]; ++i) {
+          const TensorWork& tensor = tensors_[tiles_[i].tensor];
+          squares_[i] = tensor.stepped() ? tensor.squares(tiles_[i], factor_) : 0;
+        }
+      }
+    });
+    shares_.begin();
+    // In the order of the tiles, whoever found them.
+    double sum = 0;
+    for (const double squares : squares_) sum += squares;
+    const double norm = std::sqrt(sum);
+    if (control_.norm_dtype == DType::kFloat64) {
+      *static_cast<double*>(control_.grad_norm) = norm;
+    } else {
+      *static_cast<float*>(control_.grad_norm) = static_cast<float>(norm);
+    }
+    factor_ *= clip_coefficient(norm, control_.max_norm);
+    make_scalars();
+  }
+
   static std::vector<int32_t> largest_first(const std::vector<TensorInfo>& infos) {
     std::vector<int32_t> order(infos.size());
     for (size_t t = 0; t < infos.size(); ++t) order[t] = static_cast<int32_t>(t);
@@ -208,8 +254,12 @@ class CpuExecutor : public Executor {
   Scratch::Size scratch_size_;    // of each thread
   std::vector<Scratch> scratch_;  // of each thread
   std::vector<TensorWork::Slot> slots_;
-  std::vector<ScalarPair> scalars_;
-  std::vector<double> kept_;  // as bytes; empty until a tensor needs it
+  std::vector<double> squares_;  // of the gradients of each tile; empty where nothing is clipped
+  Control control_ = {};
+  double factor_ = 1;  // of the gradients
+  std::vector<Hyper> hypers_;
+  std::vector<ScalarPair> scalars_;  // of each
+  std::vector<double> kept_;         // as bytes; empty until a tensor needs it
   Team team_;
 
   std::mutex mutex_;
@@ -221,8 +271,8 @@ class CpuExecutor : public Executor {
 }  // namespace
 
 std::unique_ptr<Executor> make_cpu_executor(Method method, std::vector<TensorInfo> tensors,
-                                            Team team) {
-  return std::make_unique<CpuExecutor>(method, tensors, std::move(team));
+                                            bool clips, Team team) {
+  return std::make_unique<CpuExecutor>(method, tensors, clips, std::move(team));
 }
 
 }  // namespace adamp

@@ -64,11 +64,13 @@ struct RowLoops {
   void (*apply)(const Block&, const ScalarPair&, RowUpdate<double> next,
                 const RowUpdate<double>* previous);
   // Whether every row of a block of thin rows passes the cosine test. Before they are updated.
-  bool (*thin_rows_pass)(const Block&, double bound, double eps);
+  bool (*thin_rows_pass)(const Block&, const ScalarPair&, double bound);
   // Updates thin rows channel-wise. `kept` as above, or null: u is computed again. `previous` as
   // above, of all rows; needs `kept` to be null.
   void (*project_thin_rows)(const Block&, const ScalarPair&, const void* kept,
                             const RowUpdate<double>* previous);
+  // The sum of the squares of a block's gradients, multiplied by `factor` first.
+  double (*squares)(const Block&, double factor);
 };
 
 // The loops for this CPU. ADAMP_FUSED_CPU_CAPABILITY=baseline|avx2|avx512 asks for less.

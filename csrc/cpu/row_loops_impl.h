@@ -106,7 +106,7 @@ struct Loops {
   static ADAMP_FN void accumulate_lanes(const Pointers& at, int64_t i, int64_t count,
                                         const Inputs& in, const Scalars<S>& h, S shrink,
                                         LaneSums& sums, [[maybe_unused]] S* kept) {
-    const Lanes p = in.p, g = in.g * h.sign;
+    const Lanes p = in.p, g = in.g * h.factor;
     const Lanes m = stored<kTail>(at.m + i, M::moment1(in.m, g, h), count);
     Lanes v = p;
     if constexpr (kMoment2) {
@@ -309,7 +309,7 @@ struct Loops {
     const Lanes m = get<kTail>(at.m + i, count);
     Lanes v = p, g = p;
     if constexpr (kMoment2) v = get<kTail>(at.v + i, count);
-    if constexpr (kNesterov) g = get<kTail>(at.g + i, count) * h.sign;
+    if constexpr (kNesterov) g = get<kTail>(at.g + i, count) * h.factor;
     Lanes u = perturb(m, v, g, h);
     if constexpr (kRollBack) {
       p = recover_weight(p, u, previous.shrink, h.step_size);
@@ -396,36 +396,67 @@ struct Loops {
   }
 };
 
-// A run in the type of the arithmetic: itself, or widened in `buffer`.
+// A run in the type of the arithmetic, multiplied by `factor`: itself, or a copy in `buffer`.
 template <class Storage, class S>
-ADAMP_FN const S* in_arithmetic(const Storage* from, int64_t numel, S* buffer) {
+ADAMP_FN const S* in_arithmetic(const Storage* from, int64_t numel, S factor, S* buffer) {
   if constexpr (sizeof(Storage) == sizeof(S)) {
-    return from;
-  } else {
-    int64_t i = 0;
-    for (; i + kFloatLanes <= numel; i += kFloatLanes) store(buffer + i, load(from + i));
-    if (i < numel) store(buffer + i, load_tail(from + i, numel - i));
-    return buffer;
+    if (factor == 1) return from;
   }
+  constexpr int64_t kLanes = Arithmetic<Storage>::kLanes;
+  int64_t i = 0;
+  for (; i + kLanes <= numel; i += kLanes) store(buffer + i, load(from + i) * factor);
+  if (i < numel) store(buffer + i, load_tail(from + i, numel - i) * factor);
+  return buffer;
 }
 
 template <class Types>
-bool thin_rows_pass(const Block& block, double bound, double eps) {
+bool thin_rows_pass(const Block& block, const ScalarPair& pair, double bound) {
   using param_t = typename Types::param_t;
   using grad_t = typename Types::grad_t;
   using S = typename Arithmetic<param_t>::Scalar;
+  const double eps = pair.in_double.eps;
+  // The sign of a gradient is of no account to the test.
+  const S signed_factor = of_type(pair, S()).factor;
+  const S factor = signed_factor < 0 ? -signed_factor : signed_factor;
   alignas(64) S wide_p[kChunkElements], wide_g[kChunkElements];
   for (int64_t row = 0, rows; row < block.rows; row += rows) {
     rows = chunk_rows(block.cols, block.rows - row);
     const int64_t first = row * block.cols, numel = rows * block.cols;
     const S* const p =
-        in_arithmetic(static_cast<const param_t*>(block.param) + first, numel, wide_p);
-    const S* const g = in_arithmetic(static_cast<const grad_t*>(block.grad) + first, numel, wide_g);
+        in_arithmetic(static_cast<const param_t*>(block.param) + first, numel, S(1), wide_p);
+    const S* const g =
+        in_arithmetic(static_cast<const grad_t*>(block.grad) + first, numel, factor, wide_g);
     // The first by itself: mostly it fails.
     if (row == 0 && !row_passes(p, g, block.cols, bound, eps)) return false;
     if (!rows_pass(p, g, rows, block.cols, bound, eps)) return false;
   }
   return true;
+}
+
+// In double: no square of a float32 overflows, and the sum is as good as exact.
+template <class Types>
+double squares(const Block& block, double factor) {
+  using grad_t = typename Types::grad_t;
+  using Lanes = typename Arithmetic<grad_t>::Lanes;
+  constexpr int64_t kLanes = Arithmetic<grad_t>::kLanes;
+  const grad_t* const g = static_cast<const grad_t*>(block.grad);
+  DoubleLanes sums[2] = {};
+  const auto add = [&](Lanes x) {
+    if constexpr (kLanes == kDoubleLanes) {
+      const DoubleLanes scaled = x * factor;
+      sums[0] += scaled * scaled;
+    } else {
+      const DoubleLanes low = low_half(x) * factor, high = high_half(x) * factor;
+      sums[0] += low * low;
+      sums[1] += high * high;
+    }
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= block.numel(); i += kLanes) add(load(g + i));
+  if (i < block.numel()) add(load_tail(g + i, block.numel() - i));
+  double sum = 0;
+  for (int lane = 0; lane < kDoubleLanes; ++lane) sum += sums[0][lane] + sums[1][lane];
+  return sum;
 }
 
 template <class M, class Types>
@@ -458,8 +489,9 @@ struct ByNesterov {
 template <class M, class Types>
 const RowLoops& loops_of_types() {
   using Either = ByNesterov<M, Types>;
-  static constexpr RowLoops loops = {Either::accumulate, Either::apply_kept, Either::apply,
-                                     thin_rows_pass<Types>, Either::project_thin_rows};
+  static constexpr RowLoops loops = {
+      Either::accumulate,    Either::apply_kept,        Either::apply,
+      thin_rows_pass<Types>, Either::project_thin_rows, squares<Types>};
   return loops;
 }
 

@@ -171,7 +171,7 @@ TensorWork::Slot TensorWork::accumulate_runs(const Tile& tile, void* kept) const
     const Block block = block_at(first + done, std::min(elements, numel - done) / cols, cols);
     // Where one row has failed, the others do not matter.
     if (info_.projection == Projection::kAuto && slot.failed_rows == 0) {
-      slot.failed_rows += !loops_.thin_rows_pass(block, bound_, options().eps);
+      slot.failed_rows += !loops_.thin_rows_pass(block, *scalars_, bound_);
     }
     RowSums<double> sums;
     loops_.accumulate(block.as_run(), *scalars_, what, plain, &sums, kept, nullptr);
@@ -268,6 +268,10 @@ TensorWork::Slot TensorWork::reduce() {
   }
   total_ = all.sums;
   return all;
+}
+
+double TensorWork::squares(const Tile& tile, double factor) const {
+  return loops_.squares(block_of(tile), factor);
 }
 
 bool TensorWork::decide() {

@@ -83,6 +83,8 @@ class TensorWork {
 
   // Moves the moments of a tile and updates what may be; all of it where no decision is needed.
   void accumulate(const Tile& tile, Scratch& scratch);
+  // The sum of the squares of the gradients of a tile, multiplied by `factor` first.
+  double squares(const Tile& tile, double factor) const;
   // When all tiles have been accumulated; whether they are to be fixed up.
   bool decide();
   void fix_up(const Tile& tile, Scratch& scratch);

@@ -321,6 +321,30 @@ ADAMP_FN RowSums<double> row_sums(Lanes pp, Lanes gg, Lanes pg, Lanes pu) {
 }
 #endif
 
+// The lanes of a vector, half of them at a time, as doubles.
+#if ADAMP_VECTOR_BYTES == 64
+ADAMP_FN DoubleLanes low_half(FloatLanes x) {
+  const EightFloats half = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+  return __builtin_convertvector(half, DoubleLanes);
+}
+ADAMP_FN DoubleLanes high_half(FloatLanes x) {
+  const EightFloats half = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  return __builtin_convertvector(half, DoubleLanes);
+}
+#elif ADAMP_VECTOR_BYTES == 32
+ADAMP_FN DoubleLanes low_half(FloatLanes x) {
+  return __builtin_convertvector((FourFloats)__builtin_shufflevector(x, x, 0, 1, 2, 3),
+                                 DoubleLanes);
+}
+ADAMP_FN DoubleLanes high_half(FloatLanes x) {
+  return __builtin_convertvector((FourFloats)__builtin_shufflevector(x, x, 4, 5, 6, 7),
+                                 DoubleLanes);
+}
+#else
+ADAMP_FN DoubleLanes low_half(FloatLanes x) { return DoubleLanes{x[0], x[1]}; }
+ADAMP_FN DoubleLanes high_half(FloatLanes x) { return DoubleLanes{x[2], x[3]}; }
+#endif
+
 }  // namespace
 
 template <>

@@ -37,6 +37,7 @@ ADAMP_DEVICE int thread_index() {
 ADAMP_DEVICE int lane_index() { return thread_index() % kWarpSize; }
 // The consumers: the threads of all warps but the last.
 ADAMP_DEVICE int consumer_count() { return static_cast<int>(blockDim.x) - kWarpSize; }
+ADAMP_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
 ADAMP_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
 
 // Of the launch's dynamic shared memory; 16-byte aligned.

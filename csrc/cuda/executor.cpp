@@ -1,6 +1,7 @@
 // The host side of the CUDA step: tables made once, one launch per step.
 //
 // No CUDA header: the runtime is behind runtime.h, so that the tests run this file too.
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <stdexcept>
@@ -22,13 +23,17 @@ class Tables {
   std::vector<Tile> tiles;
   std::vector<Task> tasks;
   int64_t scratch_bytes = 0;
+  uint32_t n_norm_tasks = 0;  // the first of `tasks`
 
   // `resident`: blocks that run at a time. A tensor's fix-up tasks follow its last accumulate task
   // by three times as many others, so that the block that takes one finds the tensor decided, and
   // its data still in L2. They come one at a time between others: many in a row, of a resolved
   // tensor, would leave the memory idle. Where no other work is left, there is about one for each
   // block.
-  Tables(const std::vector<TensorInfo>& infos, int64_t resident) {
+  //
+  // clips: norm tasks come before all others, those first whose tiles are accumulated last: what
+  // was squared last is accumulated first, and is still in L2.
+  Tables(const std::vector<TensorInfo>& infos, int64_t resident, bool clips) {
     for (size_t t = 0; t < infos.size(); ++t)
       tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
     // Large tensors first, so that blocks run out of work at about the same time.
@@ -51,6 +56,7 @@ class Tables {
       const int64_t tiles = tensors[to_fix_up_.front().tensor].tile_count;
       add_fix_up_task(std::max(kTilesPerFixUp, (tiles + resident - 1) / resident));
     }
+    if (clips) add_norm_tasks(order);
     if (tasks.size() > UINT32_MAX / 2) {
       throw std::length_error("adamp_fused: more than 2^31 work tiles in one step");
     }
@@ -90,6 +96,21 @@ class Tables {
     return tensor;
   }
 
+  // order: of tensors, as their tiles are accumulated.
+  void add_norm_tasks(const std::vector<int32_t>& order) {
+    std::vector<Task> all;
+    for (auto t = order.rbegin(); t != order.rend(); ++t) {
+      const DeviceTensor& tensor = tensors[*t];
+      for (int64_t end = tensor.tile_count; end > 0; end -= kTilesPerNorm) {
+        const int64_t first = std::max<int64_t>(end - kTilesPerNorm, 0);
+        all.push_back({tensor.first_tile + first, end - first, *t, TaskKind::kNorm});
+      }
+    }
+    n_norm_tasks = static_cast<uint32_t>(all.size());
+    all.insert(all.end(), tasks.begin(), tasks.end());
+    tasks = std::move(all);
+  }
+
   int64_t reserve(int64_t bytes) {
     const int64_t at = scratch_bytes;
     scratch_bytes += (bytes + 15) / 16 * 16;
@@ -110,12 +131,12 @@ class Tables {
 
 class CudaExecutor : public Executor {
  public:
-  CudaExecutor(Method method, const std::vector<TensorInfo>& infos, const Allocate& allocate,
-               void* stream)
+  CudaExecutor(Method method, const std::vector<TensorInfo>& infos, bool clips,
+               const Allocate& allocate, void* stream)
       : method_(method), n_tensors_(static_cast<int64_t>(infos.size())) {
     for (const TensorInfo& info : infos) types_ = std::max(types_, type_set_of(info.dtype));
     resident_ = resident_blocks(method, types_);
-    const Tables tables(infos, resident_);
+    const Tables tables(infos, resident_, clips);
     const auto upload = [&](const auto& values) {
       using Value = typename std::decay_t<decltype(values)>::value_type;
       memory_.push_back(allocate(static_cast<int64_t>(values.size() * sizeof(Value)) + 1));
@@ -129,6 +150,14 @@ class CudaExecutor : public Executor {
     args_.tasks = upload(tables.tasks);
     args_.decisions = upload(std::vector<Decision>(infos.size(), Decision{}));
     args_.next_task = upload(std::vector<uint32_t>(1, 0));
+    const bool counts = std::any_of(infos.begin(), infos.end(),
+                                    [](const TensorInfo& info) { return info.count != nullptr; });
+    if (counts || clips) args_.blocks_left = upload(std::vector<uint32_t>(1, 0));
+    if (clips) {
+      args_.norm = upload(std::vector<Norm>(1, Norm{}));
+      args_.squares = upload(std::vector<double>(tables.n_norm_tasks, 0));
+      args_.n_norm_tasks = tables.n_norm_tasks;
+    }
     memory_.push_back(allocate(tables.scratch_bytes + 1));
     args_.scratch = static_cast<unsigned char*>(memory_.back().get());
     args_.n_tasks = static_cast<uint32_t>(tables.tasks.size());
@@ -146,20 +175,26 @@ class CudaExecutor : public Executor {
     stream_ = inputs.stream;
     const int64_t size = step_values_size(n_tensors_, inputs.n_hypers);
     args_.n_hypers = static_cast<int32_t>(inputs.n_hypers);
+    args_.control = inputs.control;
     if (size <= kInlineCapacity) {
       args_.step_values = nullptr;
       fill(args_.inline_values, inputs);
     } else {
-      fill(static_cast<unsigned char*>(next_staging_buffer(ring_.get())), inputs);
+      void* const buffer = next_staging_buffer(ring_.get(), inputs.is_captured);
+      fill(static_cast<unsigned char*>(buffer), inputs);
       upload_staged(ring_.get(), device_values_, size, inputs.stream);
       args_.step_values = device_values_;
     }
   }
 
-  void launch() override {
-    if (args_.n_tasks == 0) return;
-    const int blocks = static_cast<int>(std::min<int64_t>(resident_, args_.n_tasks));
-    launch_step(method_, types_, blocks, args_, stream_);
+  bool launch() override {
+    // Where there is nothing to step a skip is counted all the same, and so is a tensor's step.
+    const bool idle = args_.n_tasks == 0 && args_.blocks_left == nullptr &&
+                      args_.control.steps_skipped == nullptr;
+    if (idle) return true;
+    const auto blocks = std::clamp<int64_t>(args_.n_tasks, 1, resident_);
+    launch_step(method_, types_, static_cast<int>(blocks), args_, stream_);
+    return true;
   }
 
  private:
@@ -191,8 +226,8 @@ class CudaExecutor : public Executor {
 }  // namespace
 
 std::unique_ptr<Executor> make_cuda_executor(Method method, std::vector<TensorInfo> tensors,
-                                             const Allocate& allocate, void* stream) {
-  return std::make_unique<CudaExecutor>(method, tensors, allocate, stream);
+                                             bool clips, const Allocate& allocate, void* stream) {
+  return std::make_unique<CudaExecutor>(method, tensors, clips, allocate, stream);
 }
 
 }  // namespace adamp

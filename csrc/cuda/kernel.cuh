@@ -13,7 +13,9 @@
 // weights, and the last to arrive acquires them all. The decision is released by the block that
 // made it, and acquired before a fix-up task reads the outcome or a weight. The last fix-up task of
 // a tensor, counted by acquire-release additions, resets the counters, so that a launch leaves them
-// at zero, as it found them.
+// at zero, as it found them. The norm of the gradients, where they are clipped, is found and
+// published in the same way, by tasks that come before all others. A block that leaves counts
+// itself by an acquire-release addition: the last one writes what the others have read.
 //
 // The last warp of a block is the producer: it takes and prefetches the next task (producer.cuh)
 // while the others, the consumers, do this one (tensor_work.cuh).
@@ -27,15 +29,17 @@ namespace adamp {
 // The consumers' part in one task.
 template <class M, class Types>
 struct TaskWork {
+  const KernelArgs& args;
   const Launch& launch;
   const Prefetched& given;
   SharedMemory<typename Types::param_t>& memory;
   TensorWork<M, Types> work;
 
   ADAMP_DEVICE void run() {
+    if (given.task.kind == TaskKind::kNorm) return add_to_norm();
     if (thread_index() == 0) {
-      memory.scalars =
-          make_scalars<typename SharedMemory<typename Types::param_t>::S>(given.hyper, given.lr);
+      using S = typename SharedMemory<typename Types::param_t>::S;
+      memory.scalars = make_scalars<S>(given.hyper, given.numbers, factor());
     }
     if (given.task.kind == TaskKind::kAccumulate) {
       work.accumulate(given.tile, [this] { arrive(); });
@@ -81,14 +85,60 @@ struct TaskWork {
   }
 
   ADAMP_DEVICE void wait_until_decided() const {
+    wait_for(&decision().decided, "waits in vain for the decision");
+  }
+
+  // Thread 0. Each acquire empties the SM's L1 cache: one, after the wait, is enough.
+  ADAMP_DEVICE void wait_for(const uint32_t* flag, const char* in_vain) const {
     const uint64_t start = kDebug ? nanoseconds() : 0;
-    // Each acquire empties the SM's L1 cache: one, after the wait, is enough.
-    while (load_relaxed(&decision().decided) == kUndecided) {
+    while (load_relaxed(flag) == 0) {
       pause_waiting();
       if constexpr (kDebug) {
-        if (nanoseconds() - start > kLongestWait) fail_here("waits in vain for the decision");
+        if (nanoseconds() - start > kLongestWait) fail_here(in_vain);
       }
     }
+  }
+
+  // What the gradients are multiplied by; thread 0.
+  ADAMP_DEVICE double factor() const {
+    if (launch.norm == nullptr) return launch.factor;
+    wait_for(&launch.norm->known, "waits in vain for the norm of the gradients");
+    load_acquire(&launch.norm->known);
+    return launch.factor * load_cross_block(&launch.norm->coefficient);
+  }
+
+  // Leaves the sum of the squares of some tiles; whoever is last finds the norm of all.
+  ADAMP_DEVICE void add_to_norm() {
+    double sum = 0;
+    if (given.grad != nullptr) {
+      for (int64_t i = 0; i < given.task.tile_count; ++i) {
+        sum += work.squares(launch.tiles[given.task.first_tile + i]);
+      }
+    }
+    sum = work.sum_of_consumers(sum);
+    Norm& norm = *args.norm;
+    if (thread_index() == 0) {
+      store_cross_block(&args.squares[given.number], sum);
+      memory.flag = fetch_add_acq_rel(&norm.arrived, 1) + 1 == args.n_norm_tasks;
+    }
+    sync_consumers();
+    if (!memory.flag) return;
+    sum = 0;
+    for (uint32_t i = thread_index(); i < args.n_norm_tasks; i += consumer_count()) {
+      sum += load_cross_block(&args.squares[i]);
+    }
+    sum = work.sum_of_consumers(sum);
+    if (thread_index() != 0) return;
+    const double root = square_root(sum);
+    const Control& control = args.control;
+    if (control.norm_dtype == DType::kFloat64) {
+      *static_cast<double*>(control.grad_norm) = root;
+    } else {
+      *static_cast<float*>(control.grad_norm) = static_cast<float>(root);
+    }
+    store_cross_block(&norm.arrived, 0u);
+    store_cross_block(&norm.coefficient, clip_coefficient(root, control.max_norm));
+    store_release(&norm.known, 1);
   }
 
   // This tile has not arrived yet, so that others are missing as well, and nothing is decided.
@@ -114,27 +164,28 @@ struct TaskWork {
 };
 
 template <class M, class Types>
-ADAMP_DEVICE void run_task(const Launch& launch, const Prefetched& given) {
+ADAMP_DEVICE void run_task(const KernelArgs& args, const Launch& launch, const Prefetched& given) {
   auto& memory =
       *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
-  TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
+  TaskWork<M, Types>{args, launch, given, memory, {launch, given, memory}}.run();
 }
 
 template <class M, TypeSet kTypes>
-ADAMP_DEVICE void run_task_of(const Launch& launch, const Prefetched& given) {
+ADAMP_DEVICE void run_task_of(const KernelArgs& args, const Launch& launch,
+                              const Prefetched& given) {
   if constexpr (kTypes == TypeSet::kFloat32) {
-    return run_task<M, Types<float>>(launch, given);
+    return run_task<M, Types<float>>(args, launch, given);
   } else {
     switch (given.tensor.info.dtype) {
       case DType::kBFloat16:
-        return run_task<M, Types<BFloat16>>(launch, given);
+        return run_task<M, Types<BFloat16>>(args, launch, given);
       case DType::kFloat16:
-        return run_task<M, Types<Float16>>(launch, given);
+        return run_task<M, Types<Float16>>(args, launch, given);
       case DType::kFloat64:
-        if constexpr (kTypes == TypeSet::kAll) run_task<M, Types<double>>(launch, given);
+        if constexpr (kTypes == TypeSet::kAll) run_task<M, Types<double>>(args, launch, given);
         return;
       case DType::kFloat32:
-        return run_task<M, Types<float>>(launch, given);
+        return run_task<M, Types<float>>(args, launch, given);
     }
   }
 }
@@ -149,7 +200,28 @@ ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
   launch.grads = reinterpret_cast<const void* const*>(values);
   launch.hypers = reinterpret_cast<const Hyper*>(values + sizeof(void*) * args.n_tensors);
   launch.hyper_indices = reinterpret_cast<const int32_t*>(launch.hypers + args.n_hypers);
+  launch.factor = grad_factor(args.control);
+  launch.norm = args.norm;
   return launch;
+}
+
+// All threads of a block, when it has no more work. The last block to leave advances the counts
+// that the device keeps: by then every producer has read those of its last task.
+ADAMP_DEVICE void leave(const KernelArgs& args, BlockState& state) {
+  if (args.blocks_left == nullptr) return;
+  if (thread_index() == consumer_count()) {
+    state.is_last = fetch_add_acq_rel(args.blocks_left, 1) + 1 == uint32_t(block_count());
+  }
+  sync_block();
+  if (!state.is_last) return;
+  const int threads = consumer_count() + kWarpSize;
+  for (int t = thread_index(); t < args.n_tensors; t += threads) {
+    const TensorInfo& info = args.tensors[t].info;
+    if (info.count != nullptr && state.launch.grads[t] != nullptr) advance_count(info);
+  }
+  if (thread_index() != 0) return;
+  store_cross_block(args.blocks_left, 0u);
+  if (args.norm != nullptr) store_cross_block(&args.norm->known, 0u);
 }
 
 template <class M, TypeSet kTypes>
@@ -157,6 +229,12 @@ ADAMP_KERNEL(block_size(kTypes), kMostBlocksPerSM)
 step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
   const bool produces = thread_index() >= consumer_count();
+  if (is_skipped(args.control)) {
+    if (args.control.steps_skipped != nullptr && block_index() == 0 && thread_index() == 0) {
+      ++*args.control.steps_skipped;
+    }
+    return;
+  }
   if (thread_index() == 0) state.launch = launch_of(args);
   sync_block();
   for (uint32_t turn = 0;; ++turn) {
@@ -164,7 +242,7 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
     if (produces) {
       produce<M>(args, state.launch, next);
     } else if (turn > 0) {
-      run_task_of<M, kTypes>(state.launch, state.prefetched[1 - turn % 2]);
+      run_task_of<M, kTypes>(args, state.launch, state.prefetched[1 - turn % 2]);
     }
     sync_block();
     if (next.number < args.n_tasks) continue;
@@ -172,7 +250,7 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
     if (thread_index() == consumer_count() && next.number == args.n_tasks + block_count() - 1) {
       store_cross_block(args.next_task, 0u);
     }
-    return;
+    return leave(args, state);
   }
 }
 

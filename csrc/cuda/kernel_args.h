@@ -66,9 +66,13 @@ struct DeviceTensor {
   int32_t vectorized;  // p, m and v lie alike against 16-byte boundaries
 };
 
-enum class TaskKind : int32_t { kAccumulate, kFixUp };
+// Tiles whose gradients one norm task squares, where the plan clips.
+constexpr int64_t kTilesPerNorm = 4;
 
-// One entry of the work queue. Tasks are taken in order; a fix-up task waits only for lower ones.
+enum class TaskKind : int32_t { kNorm, kAccumulate, kFixUp };
+
+// One entry of the work queue. Tasks are taken in order, and one waits only for lower ones: a
+// fix-up task for those of its tensor, and all others for the norm tasks, which come first.
 struct Task {
   int64_t first_tile, tile_count;  // kAccumulate: one tile
   int32_t tensor;
@@ -103,6 +107,13 @@ struct RowRecord {
   uint32_t updated;
 };
 
+// The norm of all gradients, of a plan that clips. Zero between launches.
+struct Norm {
+  uint32_t arrived;  // norm tasks that have left their sum
+  uint32_t known;    // 1: `coefficient` is
+  double coefficient;
+};
+
 // Bytes of the values that change each step (gradients, hypers, hyper indices, in this order) that
 // travel in the launch itself.
 constexpr int kInlineCapacity = ADAMP_INLINE_CAPACITY;
@@ -114,9 +125,14 @@ struct KernelArgs {
   Decision* decisions;
   unsigned char* scratch;
   uint32_t* next_task;
+  uint32_t* blocks_left;  // how many have; null where the last one has nothing to do
+  Norm* norm;             // null where the plan does not clip
+  double* squares;        // left by each norm task
   uint32_t n_tasks;
+  uint32_t n_norm_tasks;  // the first of them
   int32_t n_tensors;
   int32_t n_hypers;
+  Control control;
   const unsigned char* step_values;  // on the device; null: they are right here
   alignas(16) unsigned char inline_values[kInlineCapacity];
 };

@@ -79,8 +79,9 @@ ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Pre
   const Hyper* const hyper = &launch.hypers[launch.hyper_indices[task.tensor]];
   const bool accumulates = task.kind == TaskKind::kAccumulate;
   Decision& decision = launch.decisions[task.tensor];
-  const bool resolved = !accumulates && is_resolved(decision);
-  if (grad == nullptr) return false;
+  const bool resolved = task.kind == TaskKind::kFixUp && is_resolved(decision);
+  // The sum of no gradient is waited for, too.
+  if (grad == nullptr && task.kind != TaskKind::kNorm) return false;
   if (resolved) {
     if (first_lane) count_fix_up(decision, *tensor);
     return false;
@@ -88,8 +89,6 @@ ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Pre
   if (accumulates) prefetch_tile<M>(info, tile, grad);
 
   const Spread<Hyper> hyper_words(hyper);
-  const double lr = hyper->lr;
-  const float* const device_lr = hyper->device_lr;
   View last = View::kNone;
   // As long as the tensor has a tile to accumulate, nobody changes its last outcome.
   if (accumulates && info.view != nullptr) last = static_cast<View>(load_cross_block(info.view));
@@ -100,7 +99,7 @@ ADAMP_DEVICE bool produce_task(const KernelArgs& args, const Launch& launch, Pre
     to.grad = grad;
     to.tile = tile;
     to.last = last;
-    to.lr = device_lr == nullptr ? lr : *device_lr;
+    to.numbers = numbers_of<M>(*hyper, info);
   }
   return true;
 }

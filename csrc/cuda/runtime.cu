@@ -1,6 +1,7 @@
 // The CUDA runtime behind runtime.h, and the launch. No torch header: this compiles in seconds.
 #include <cuda_runtime.h>
 
+#include <deque>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -45,13 +46,26 @@ void device_upload(void* to, const void* from, size_t bytes, void* stream) {
 
 class StagingRing {
  public:
-  explicit StagingRing(size_t bytes) {
+  explicit StagingRing(size_t bytes) : bytes_(bytes) {
     for (Buffer& buffer : buffers_) {
       check(cudaMallocHost(&buffer.host, bytes), "cudaMallocHost");
       check(cudaEventCreateWithFlags(&buffer.copied, cudaEventDisableTiming), "cudaEventCreate");
     }
   }
+  void* next_captured() {
+    // While a stream is captured, memory is allocated in this mode alone. It is no part of the
+    // graph.
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
+    is_captured_ = true;
+    captured_.emplace_back();
+    const cudaError_t status = cudaMallocHost(&captured_.back().host, bytes_);
+    check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
+    check(status, "cudaMallocHost");
+    return captured_.back().host;
+  }
   void* next() {
+    is_captured_ = false;
     current_ = (current_ + 1) % kBuffers;
     const Buffer& buffer = buffers_[current_];
     // Asked first, so that a profiler counts only what is a wait.
@@ -65,10 +79,10 @@ class StagingRing {
     return buffer.host;
   }
   void upload(void* to, size_t bytes, cudaStream_t stream) {
-    const Buffer& buffer = buffers_[current_];
+    const Buffer& buffer = is_captured_ ? captured_.back() : buffers_[current_];
     check(cudaMemcpyAsync(to, buffer.host, bytes, cudaMemcpyHostToDevice, stream),
           "cudaMemcpyAsync");
-    check(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
+    if (!is_captured_) check(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
   }
 
  private:
@@ -87,13 +101,18 @@ class StagingRing {
       if (host != nullptr) cudaFreeHost(host);
     }
   };
+  size_t bytes_;
   Buffer buffers_[kBuffers];
   int current_ = 0;
+  std::deque<Buffer> captured_;  // of each capture; no event tells when they are free
+  bool is_captured_ = false;     // the last buffer that was handed out
 };
 
 StagingRing* make_staging_ring(size_t bytes_each) { return new StagingRing(bytes_each); }
 void free_staging_ring(StagingRing* ring) { delete ring; }
-void* next_staging_buffer(StagingRing* ring) { return ring->next(); }
+void* next_staging_buffer(StagingRing* ring, bool is_captured) {
+  return is_captured ? ring->next_captured() : ring->next();
+}
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream) {
   ring->upload(to, bytes, static_cast<cudaStream_t>(stream));
 }

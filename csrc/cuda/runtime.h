@@ -15,8 +15,9 @@ void device_upload(void* to, const void* from, size_t bytes, void* stream);
 class StagingRing;
 StagingRing* make_staging_ring(size_t bytes_each);
 void free_staging_ring(StagingRing* ring);
-// A free buffer of the ring; waits only if the device is several steps behind.
-void* next_staging_buffer(StagingRing* ring);
+// A free buffer of the ring; waits only if the device is several steps behind. is_captured: one of
+// its own, which stays as it is until the ring is freed, since each replay copies it anew.
+void* next_staging_buffer(StagingRing* ring, bool is_captured);
 // Copies that buffer to `to` on `stream`.
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream);
 

@@ -15,6 +15,8 @@ struct Launch {
   const void* const* grads;
   const Hyper* hypers;
   const int32_t* hyper_indices;
+  double factor;     // of the gradients, but for clipping
+  const Norm* norm;  // null where the plan does not clip
 };
 
 // A task, and what the tables say of it. In shared memory, where it takes no registers from the
@@ -26,13 +28,14 @@ struct Prefetched {
   DeviceTensor tensor;
   Tile tile;  // the task's first
   Hyper hyper;
-  double lr;
-  View last;  // the tensor's last outcome; kNone where none is kept
+  StepNumbers numbers;  // in the place of the hyper's own
+  View last;            // the tensor's last outcome; kNone where none is kept
 };
 
 struct BlockState {
   Launch launch;
   Prefetched prefetched[2];
+  uint32_t is_last;  // of the blocks, to leave
 };
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 
@@ -56,6 +59,7 @@ struct SharedMemory {
   SharedUpdate<S> row_updates[kRows];
   RowSums<S> warp_sums[kWarps][kWarps];
   uint32_t warp_failed[kWarps];
+  double warp_squares[kWarps];
   RowSums<S> total;
   Scalars<S> scalars;
   Speculation speculation;

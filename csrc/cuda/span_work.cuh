@@ -17,6 +17,25 @@ struct SpanWork {
   using state_t = typename Types::state_t;
   static constexpr bool kMoment2 = kTwoMoments<M>;
 
+  // The sum of the squares of those gradients that this thread loads, which the step will read
+  // again.
+  static ADAMP_DEVICE double squares(const Span<Types>& span, double factor) {
+    const S scale = S(factor);
+    double sum = 0;
+    span.for_each([&](auto count, int i) {
+      constexpr int kCount = decltype(count)::value;
+      const Pack<grad_t, kCount> g = load<kCount, false>(span.g + i);
+      S squares = S(0);
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) {
+        const S grad = g.get(k) * scale;
+        squares += grad * grad;
+      }
+      sum += squares;
+    });
+    return sum;
+  }
+
   // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u
   // stay in the tile; kSecondPass: the tensor will be read again once it is decided.
   template <bool kUpdate, bool kKeep, bool kSecondPass>
@@ -36,7 +55,7 @@ struct SpanWork {
 #pragma unroll
         for (int k = 0; k < kAtOnce; ++k) {
           const int j = first + k;
-          const S weight = p.get(j), grad = g.get(j) * h.sign;
+          const S weight = p.get(j), grad = g.get(j) * h.factor;
           // u follows from the moments as stored: what a later pass reads back.
           m.set(j, M::moment1(m.get(j), grad, h));
           if constexpr (kMoment2) v.set(j, M::moment2(v.get(j), grad, h));
@@ -129,7 +148,7 @@ struct SpanWork {
         any = true;
         S variance = S(0), grad = S(0);
         if constexpr (kMoment2) variance = v.get(j);
-        if constexpr (kNesterov) grad = g.get(j) * h.sign;
+        if constexpr (kNesterov) grad = g.get(j) * h.factor;
         S weight = p.get(j), u = M::perturb(m.get(j), variance, grad, h);
         if (update.roll_back) {
           weight = recover_weight(weight, u, update.previous.shrink, h.step_size);
@@ -196,7 +215,7 @@ struct SpanWork {
       for (int k = i; k < i + kCount; ++k) {
         S variance = S(0), grad = S(0);
         if constexpr (kMoment2) variance = memory.g(span, k);
-        if (h.nesterov) grad = to_arithmetic(span.g[k]) * h.sign;
+        if (h.nesterov) grad = to_arithmetic(span.g[k]) * h.factor;
         const S u[1] = {M::perturb(memory.u(span, k), variance, grad, h)};
         memory.u.put(span, k, u);
       }

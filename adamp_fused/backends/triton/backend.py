@@ -8,6 +8,7 @@ device.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from types import ModuleType
 from typing import Any
@@ -17,12 +18,12 @@ from torch import Tensor
 
 from adamp_fused._methods import Method
 from adamp_fused.backends import native
-from adamp_fused.backends.protocol import Groups, Plan, Slot, State
+from adamp_fused.backends.protocol import Control, Groups, Plan, Slot, State
 from adamp_fused.backends.triton import options
 from adamp_fused.backends.triton import tables as work
 
 #: What the extension's ``Plan.inputs`` gives: for each slot its gradient's address and a row of the
-#: others, the numbers and the address of a learning rate on the device.
+#: others, the numbers and the addresses of a learning rate and a weight decay on the device.
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -31,6 +32,7 @@ class TritonBackend:
 
     name = "triton"
     needs_row_layout = True
+    clips = False
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
         """Why not: the device, the package, or capturable."""
@@ -59,14 +61,16 @@ class TritonBackend:
                 return f"Triton needs compute capability 8.0, not {capability}; use 'reference'"
         if native.extension is None:
             return native.not_built()
-        if capturable:
-            return (
-                "the triton backend does not keep `step` on the device yet; use capturable=False, "
-                "or backend='reference'"
-            )
         return None
 
-    def plan(self, method: type[Method], slots: list[Slot], groups: Groups, state: State) -> Plan:
+    def plan(
+        self,
+        method: type[Method],
+        slots: list[Slot],
+        groups: Groups,
+        state: State,
+        clips: bool = False,
+    ) -> Plan:
         """A plan that keeps the addresses of everything but the gradients."""
         return TritonPlan(method, slots, groups, state)
 
@@ -97,33 +101,48 @@ class TritonPlan:
             if slot.param.numel() > 0:
                 by_dtype.setdefault(slot.param.dtype, []).append(index)
         self._launches = [_Launch(method, slots, indices) for indices in by_dtype.values()]
+        # Those that no launch looks at are counted all the same.
+        self._empty_counts = [
+            (index, slot.state["step"])
+            for index, slot in enumerate(slots)
+            if slot.param.numel() == 0 and slot.counts_on_device and method.counts_steps
+        ]
+        self._found_inf: Tensor | None = None
         self._inputs: Inputs = self._tracker.inputs()
-        self._prepared: list[Tensor | None] = []
+        self._is_prepared = False
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """Pick up gradients and options; False where anything else has changed."""
         if not self._tracker.refresh(groups, state):
             return False
-        self._inputs, self._prepared = self._tracker.inputs(), []
+        self._inputs, self._is_prepared = self._tracker.inputs(), False
         return all(launch.takes(self._inputs[0]) for launch in self._launches)
 
     @torch.no_grad()
-    def prepare(self) -> None:
+    def prepare(self, control: Control | None = None) -> None:
         """Whatever can fail comes before the first launch."""
-        if self._tracker.follow_stream():
+        is_captured = control is not None and control.is_captured
+        self._found_inf = None if control is None else control.found_inf
+        if not is_captured and self._tracker.follow_stream():
             for launch in self._launches:
                 launch.follow_stream()
-        self._prepared = [launch.prepare(self._inputs) for launch in self._launches]
+        for launch in self._launches:
+            launch.prepare(self._inputs, control)
+            if control is not None:  # one of them counts a step that is skipped
+                control = dataclasses.replace(control, steps_skipped=None)
+        self._is_prepared = True
 
     @torch.no_grad()
     def run(self) -> None:
         """Launch, then advance the step counts."""
-        if not self._prepared:
+        if not self._is_prepared:
             self.prepare()
-        prepared, self._prepared = self._prepared, []
-        for launch, table in zip(self._launches, prepared, strict=True):
-            if table is not None:
-                launch.run(table)
+        self._is_prepared = False
+        for launch in self._launches:
+            launch.run()
+        for index, count in self._empty_counts:
+            if self._inputs[0][index]:
+                count.add_(1 if self._found_inf is None else self._found_inf.reshape(()) == 0)
         self._tracker.run()
 
 
@@ -136,18 +155,31 @@ class _Launch:
         self._real = options.real(dtype)
         block_size, span = options.block_size(dtype), options.span(dtype)
         tables = work.build(own, method.moments, block_size, span)
+        counts = [
+            slot.state["step"].data_ptr() if slot.counts_on_device and method.counts_steps else 0
+            for slot in own
+        ]
+        self._counts = torch.tensor(counts, dtype=torch.int64, device="cpu")
         self._indices = torch.tensor(indices, device="cpu")
         self._aligned = self._indices[torch.tensor(tables.aligned, device="cpu")]
         self._weights = tables.weights.to(self._device)
         self._programs = tables.programs.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
-        self._compile_options = options.compile_options(
-            method, dtype, tables.shapes, options.hardware(self._device)
-        )
+        # With and without what the device has a say in.
+        self._compile_options = [
+            options.compile_options(
+                method, dtype, tables.shapes, options.hardware(self._device), controlled
+            )
+            for controlled in (False, True)
+        ]
+        self._controlled = bool(self._counts.any())
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
-        self._is_loaded = False
+        self._table: Tensor | None = None  # of the step that was prepared
+        self._of_graphs: list[Tensor] = []  # which copy it anew at each replay
+        self._spare: tuple[Tensor, Tensor] | None = None
+        self._loaded = [False, False]
         if any(slot.grad is not None for slot in own):
-            self._load()
+            self._load(self._controlled)
 
     def takes(self, addresses: Tensor) -> bool:
         """Whether the gradients lie at 16-byte boundaries where the tables say so."""
@@ -159,34 +191,62 @@ class _Launch:
         for table in (self._weights, self._programs, self._words, self._scratch):
             table.record_stream(stream)
 
-    def prepare(self, inputs: Inputs) -> Tensor | None:
-        """The table of a step; None: nothing to do. Changes nothing of the user's."""
-        if not inputs[0][self._indices].any():
-            return None
-        self._load()
-        table = self._step_table(*inputs)
-        if self._device.type == "cuda":
+    def prepare(self, inputs: Inputs, control: Control | None) -> None:
+        """Make the table of a step. Changes nothing of the user's."""
+        self._table = None
+        is_skip_counted = control is not None and control.steps_skipped is not None
+        if not (inputs[0][self._indices].any() or is_skip_counted):
+            return
+        self._controlled = control is not None or bool(self._counts.any())
+        self._load(self._controlled)
+        table = self._step_table(*inputs, control)
+        if self._device.type != "cuda":
+            self._table = table
+        elif control is not None and control.is_captured:
+            self._table = self._table_of_graph(table)
+        else:
             # The allocator keeps pinned memory until the copy has been made.
-            table = table.pin_memory().to(self._device, non_blocking=True)
-        return table
+            self._table = table.pin_memory().to(self._device, non_blocking=True)
+            if self._spare is None and self._counts.any():
+                self._spare = table.pin_memory(), torch.empty_like(self._table)
 
-    def run(self, table: Tensor) -> None:
+    def _table_of_graph(self, table: Tensor) -> Tensor:
+        """A copy on the device, made anew at each replay from memory that stays as it is.
+
+        That memory is set aside before the capture, in which none can be pinned.
+        """
+        spare, self._spare = self._spare, None
+        if spare is None or spare[0].shape != table.shape:
+            spare = table.pin_memory(), torch.empty_like(table, device=self._device)
+        host, on_device = spare
+        host.copy_(table)
+        on_device.copy_(host, non_blocking=True)
+        self._of_graphs += [host, on_device]
+        return on_device
+
+    def run(self) -> None:
         """One step of every tensor that has a gradient, with what was prepared."""
+        table, self._table = self._table, None
+        if table is None:
+            return
+        given = self._compile_options[self._controlled]
         with self._on_device():
-            self._kernel()[(len(self._programs),)](*self._arguments(table), **self._compile_options)
+            self._kernel()[(len(self._programs),)](*self._arguments(table), **given)
 
-    def _load(self) -> None:
+    def _load(self, controlled: bool) -> None:
         """Compile the kernel as the launch will find it, and load it onto the device."""
-        if self._is_loaded:
+        if self._loaded[controlled]:
             return
         with self._on_device():
             like_table = torch.empty(1, dtype=torch.int64, device=self._device)
             compiled = self._kernel().warmup(
-                *self._arguments(like_table), grid=(len(self._programs),), **self._compile_options
+                *self._arguments(like_table),
+                grid=(len(self._programs),),
+                **self._compile_options[controlled],
             )
             if compiled is not None:  # as there is nothing in the interpreter
                 compiled.run  # noqa: B018 (loads it, and is what a launch calls)
-        self._is_loaded = True
+        self._loaded[controlled] = True
 
     def _kernel(self) -> Any:
         kernels, _ = load_kernels()
@@ -201,10 +261,26 @@ class _Launch:
         return torch.cuda.device(self._device) if on_gpu else contextlib.nullcontext()
 
     def _step_table(
-        self, addresses: Tensor, rows: Tensor, numbers: Tensor, lr_addresses: Tensor
+        self,
+        addresses: Tensor,
+        rows: Tensor,
+        numbers: Tensor,
+        number_addresses: Tensor,
+        control: Control | None,
     ) -> Tensor:
-        """Per tensor the fields of a step, then the numbers of each group and step count."""
+        """The head, per tensor the fields of a step, the numbers of each group and step count."""
+        given: tuple[Tensor | None, ...] = (None,) * 4
+        if control is not None:
+            given = control.grad_scale, control.found_inf, control.steps_skipped, control.clip
+        head = [0 if tensor is None else tensor.data_ptr() for tensor in given]
         own = rows[self._indices]
-        place = work.STEP_FIELDS * len(own) + numbers.shape[1] * own
-        fields = torch.stack((addresses[self._indices], place, lr_addresses[own]), dim=1)
-        return torch.cat((fields.flatten(), numbers.view(torch.int64).flatten()))
+        place = work.HEAD_FIELDS + work.STEP_FIELDS * len(own) + numbers.shape[1] * own
+        columns = (addresses[self._indices], place, *number_addresses[own].unbind(1), self._counts)
+        fields = torch.stack(columns, dim=1)
+        return torch.cat(
+            (
+                torch.tensor([*head, len(own)], dtype=torch.int64, device="cpu"),
+                fields.flatten(),
+                numbers.view(torch.int64).flatten(),
+            )
+        )

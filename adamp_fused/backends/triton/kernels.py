@@ -20,9 +20,11 @@ import triton.language as tl
 from adamp_fused.backends.triton import tables
 from adamp_fused.backends.triton.stages import (
     AUTO,
+    HEAD_FIELDS,
     STEP_FIELDS,
     decide,
     device,
+    is_skipped,
     load_numbers,
     load_weight,
     prediction,
@@ -62,9 +64,12 @@ def release(words, LANES: tl.constexpr, WARP: tl.constexpr):
 
 
 @device
-def decide_tensor(weights, step_table, index, scratch, DTYPE: tl.constexpr):
+def decide_tensor(
+    weights, step_table, index, scratch, DTYPE: tl.constexpr, CONTROLLED: tl.constexpr
+):
     """Decide a shared tensor of which every tile has arrived; what its state becomes."""
-    w, n = load_weight(weights, index), load_numbers(step_table, index, scratch.dtype.element_ty)
+    w = load_weight(weights, index)
+    n = load_numbers(step_table, index, scratch.dtype.element_ty, CONTROLLED)
     zero = tl.zeros([REDUCE_BLOCK], dtype=n.eps.dtype)
     all_pp, all_gg, all_pg, all_pu, all_failed, all_deferred = zero, zero, zero, zero, zero, zero
     for base in range(0, w.tiles, REDUCE_BLOCK):
@@ -112,13 +117,45 @@ def reduce_rows(w, n, scratch):
     return tl.sum(failed, 0)
 
 
+@device
+def advance_counts(step_table, REAL: tl.constexpr):
+    """One program, when all have left: the step counts of tensors that had a gradient."""
+    tensors = tl.load(step_table + HEAD_FIELDS - 1)
+    for base in range(0, tensors, REDUCE_BLOCK):
+        index = base + tl.arange(0, REDUCE_BLOCK)
+        own, inside = step_table + HEAD_FIELDS + index * STEP_FIELDS, index < tensors
+        grad, count = tl.load(own, mask=inside, other=0), tl.load(own + 4, mask=inside, other=0)
+        counted, at = (grad != 0) & (count != 0), count.to(tl.pointer_type(REAL))
+        tl.store(at, tl.load(at, mask=counted, other=0.0) + 1.0, mask=counted)
+
+
+@device
+def leave(step_table, words, skipped, REAL: tl.constexpr):
+    """The end of a program where the device has a say: whoever is last advances the counts."""
+    if skipped != 0:
+        if tl.program_id(0) == 0:
+            at = tl.load(step_table + 2).to(tl.pointer_type(tl.int64))
+            is_counted = at.to(tl.int64) != 0
+            tl.store(at, tl.load(at, mask=is_counted, other=0) + 1, mask=is_counted)
+    else:
+        # Every thread has read the count by now.
+        tl.debug_barrier()
+        if tl.atomic_add(words, 1, sem="acq_rel") == tl.num_programs(0) - 1:
+            advance_counts(step_table, REAL)
+            tl.store(words, 0)
+
+
 @triton.jit
 def step_kernel(
     programs, weights, step_table, words, scratch,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, BLOCK_SIZE: tl.constexpr,
     SPAN: tl.constexpr, POLLS: tl.constexpr, LANES: tl.constexpr, WARP: tl.constexpr,
+    CONTROLLED: tl.constexpr,
 ):  # fmt: skip
-    """One program of a step; SHAPES has a bit for each shape that occurs in ``programs``."""
+    """One program of a step; SHAPES has a bit for each shape that occurs in ``programs``.
+
+    CONTROLLED: the device has a say in the step (see ``protocol.Control``), or counts it.
+    """
     REAL: tl.constexpr = scratch.dtype.element_ty
     # Spans hold their sums across blocks, and the fix-up needs a record for each element: half a
     # block leaves as many registers to both as rows have. Half a block of 16-bit elements is less
@@ -128,15 +165,17 @@ def step_kernel(
     ALIGNED_BLOCK: tl.constexpr = BLOCK_SIZE if DTYPE.primitive_bitwidth == 16 else HALF
     at = programs + tl.program_id(0).to(tl.int64) * 3
     index, tile, shape = tl.load(at).to(tl.int64), tl.load(at + 1), tl.load(at + 2)
-    grad = tl.load(step_table + index * STEP_FIELDS)
-    if grad != 0:
+    grad = tl.load(step_table + HEAD_FIELDS + index * STEP_FIELDS)
+    all_words, skipped = words, is_skipped(step_table, CONTROLLED)
+    if (grad != 0) & (skipped == 0):
         # Rows of the tables are loaded anew in each part: held across all of them, they would take
         # the registers that blocks need.
         tensor = load_weight(weights, index)
         words += tensor.words
         state = 0
         if shape >= 0:
-            w, n = load_weight(weights, index), load_numbers(step_table, index, REAL)
+            w = load_weight(weights, index)
+            n = load_numbers(step_table, index, REAL, CONTROLLED)
             for code in tl.static_range(32):
                 if (SHAPES >> code) & 1:
                     if shape == code:
@@ -153,7 +192,7 @@ def step_kernel(
             if tensor.shared != 0:
                 release(words, LANES, WARP)
                 if tl.atomic_add(words + ARRIVED, 1, sem="acq_rel") == tensor.tiles - 1:
-                    state = decide_tensor(weights, step_table, index, scratch, DTYPE)
+                    state = decide_tensor(weights, step_table, index, scratch, DTYPE, CONTROLLED)
                     release(words, LANES, WARP)
                     tl.atomic_add(words + STATE, state, sem="acq_rel")
         else:
@@ -164,7 +203,8 @@ def step_kernel(
                 state = tl.atomic_or(words + STATE, 0, sem="acquire")
                 polls += 1
         if (state >> WORK_BIT) & 1:
-            w, n = load_weight(weights, index), load_numbers(step_table, index, REAL)
+            w = load_weight(weights, index)
+            n = load_numbers(step_table, index, REAL, CONTROLLED)
             outcome, predicted = (state >> OUTCOME_BIT) & 3, (state >> PREDICTED_BIT) & 3
             unit = tl.atomic_add(words + NEXT_TILE, 1, sem="relaxed")
             while unit < tensor.tiles:
@@ -179,3 +219,5 @@ def step_kernel(
                 tl.store(words + ARRIVED, 0)
                 tl.store(words + NEXT_TILE, 0)
                 tl.store(words + STATE, 0)
+    if CONTROLLED:
+        leave(step_table, all_words, skipped, REAL)

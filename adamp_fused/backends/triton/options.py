@@ -51,7 +51,11 @@ def span(dtype: torch.dtype) -> int:
 
 
 def compile_options(
-    method: type[Method], dtype: torch.dtype, shapes: int, target: Hardware
+    method: type[Method],
+    dtype: torch.dtype,
+    shapes: int,
+    target: Hardware,
+    controlled: bool = False,
 ) -> dict[str, Any]:
     """Constants of the kernel and options of the compiler, as a launch takes them together."""
     from adamp_fused.backends.triton.kernels import TYPES  # imports Triton
@@ -69,6 +73,7 @@ def compile_options(
         "POLLS": 0 if target.kind == "cpu" else POLLS,
         "LANES": THREADS if amd else 0,
         "WARP": target.warp if amd else 1,
+        "CONTROLLED": controlled,
         "num_warps": THREADS // target.warp,
         "num_stages": 1,
         # Every product rounded, in every version: a row must come out the same wherever in the

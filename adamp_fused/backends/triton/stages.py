@@ -69,6 +69,7 @@ DEFERRED = tl.constexpr(2.0)
 REVERSIBLE = tl.constexpr(0.5)
 
 WEIGHT_FIELDS = tl.constexpr(len(Weight._fields))
+HEAD_FIELDS = tl.constexpr(tables.HEAD_FIELDS)
 STEP_FIELDS = tl.constexpr(tables.STEP_FIELDS)
 
 
@@ -98,26 +99,51 @@ def load_weight(weights, index):
 
 
 @device
-def load_numbers(step_table, index, REAL: tl.constexpr):
+def load_or(address, otherwise, TYPE: tl.constexpr):
+    """The number at an address as float64; ``otherwise`` where that is 0."""
+    at = address.to(tl.pointer_type(TYPE))
+    return tl.load(at, mask=address != 0, other=otherwise).to(tl.float64)
+
+
+@device
+def is_skipped(step_table, CONTROLLED: tl.constexpr):
+    """1 where an infinite gradient has been found, else 0."""
+    skipped = 0
+    if CONTROLLED:
+        skipped = (load_or(tl.load(step_table + 1), 0.0, tl.float32) != 0).to(tl.int32)
+    return skipped
+
+
+@device
+def load_numbers(step_table, index, REAL: tl.constexpr, CONTROLLED: tl.constexpr):
     """The numbers of tensor ``index`` at this step, in the type of the arithmetic."""
-    own = step_table + index * STEP_FIELDS
+    own = step_table + HEAD_FIELDS + index * STEP_FIELDS
     at = (step_table + tl.load(own + 1)).to(tl.pointer_type(tl.float64))
-    lr_address = tl.load(own + 2)
     # Products in float64, as on the host: a learning rate on the device must not cost accuracy.
-    lr = tl.load(lr_address.to(tl.pointer_type(tl.float32)), mask=lr_address != 0, other=1.0)
-    lr = lr.to(tl.float64)
+    lr = load_or(tl.load(own + 2), 1.0, tl.float32)
+    lr_decay = lr * load_or(tl.load(own + 3), 1.0, tl.float32)
+    factor, inv_root_bias_correction2 = tl.load(at + 10), tl.load(at + 4)
+    if CONTROLLED:
+        # The inverse is rounded as GradScaler.unscale_ rounds it.
+        unscale = (1.0 / load_or(tl.load(step_table), 1.0, tl.float32)).to(tl.float32)
+        factor *= unscale.to(tl.float64) * load_or(tl.load(step_table + 3), 1.0, tl.float64)
+        count_address = tl.load(own + 4)
+        if count_address != 0:
+            count = load_or(count_address, 0.0, REAL) + 1.0
+            lr /= 1.0 - tl.exp(count * tl.load(at + 13))
+            inv_root_bias_correction2 = 1.0 / tl.sqrt(1.0 - tl.exp(count * tl.load(at + 14)))
     return Numbers(
         beta1=tl.load(at).to(REAL),
         one_minus_beta1=tl.load(at + 1).to(REAL),
         beta2=tl.load(at + 2).to(REAL),
         one_minus_beta2=tl.load(at + 3).to(REAL),
-        inv_root_bias_correction2=tl.load(at + 4).to(REAL),
+        inv_root_bias_correction2=inv_root_bias_correction2.to(REAL),
         eps=tl.load(at + 5).to(REAL),
         step_size=(tl.load(at + 6) * lr).to(REAL),
-        decay=(tl.load(at + 7) * lr).to(REAL),
-        decay_projected=(tl.load(at + 8) * lr).to(REAL),
+        decay=(tl.load(at + 7) * lr_decay).to(REAL),
+        decay_projected=(tl.load(at + 8) * lr_decay).to(REAL),
         delta=tl.load(at + 9),
-        sign=tl.load(at + 10).to(REAL),
+        factor=factor.to(REAL),
         nesterov=tl.load(at + 11) != 0,
         project_buffer=tl.load(at + 12) != 0,
     )
@@ -189,7 +215,7 @@ def accumulate(
     block computes the same.
     """
     p = load_real(w.p, start, offset, inside, n.eps, DTYPE, ALIGNED)
-    g = n.sign * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
+    g = n.factor * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
     m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)
     m = moving_average(m, g, n.beta1, n.one_minus_beta1).to(DTYPE).to(n.eps.dtype)
     v = m
@@ -256,7 +282,7 @@ def fix_up_block(
     m = load_real(w.m, start, offset, inside, n.eps, DTYPE, ALIGNED)
     g, v = m, m
     if n.nesterov:
-        g = n.sign * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
+        g = n.factor * load_real(grad, start, offset, inside, n.eps, DTYPE, ALIGNED)
     if METHOD == ADAMP:
         v = load_real(w.v, start, offset, inside, n.eps, DTYPE, ALIGNED)
     u = perturb(m, v, g, n, METHOD)

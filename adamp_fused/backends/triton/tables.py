@@ -46,9 +46,13 @@ HELPER_LAG = 1024
 #: ``shape`` of a helper in the program table; a tile's is ``2 * log2(width) + aligned``, where
 #: width 1 stands for a span.
 HELPER = -1
-#: Per tensor and step: the gradient's address, the index of its numbers, the address of a learning
-#: rate that lives on the device.
-STEP_FIELDS = 3
+#: At the head of a step's table, the addresses of what decides on the device (0: not asked for) and
+#: the number of tensors: ``grad_scale``, ``found_inf``, ``steps_skipped``, ``clip``, tensors.
+HEAD_FIELDS = 5
+#: Per tensor and step: the gradient's address, the index of its numbers, the addresses of a
+#: learning rate and of a weight decay that live on the device, the address of ``step`` where the
+#: device advances it.
+STEP_FIELDS = 5
 #: Per tile: four sums, rows that failed the test, rows not updated yet.
 SLOT_FIELDS = 6
 #: Per shared tensor: tiles arrived, next tile to fix up, state, and one that is only for fences.
@@ -87,8 +91,10 @@ class Numbers(NamedTuple):
     """The scalars of one group at one step count, a row of float64 as the extension makes it.
 
     ``step_size``, ``decay`` and ``decay_projected`` are still to be multiplied by a learning rate
-    that lives on the device. ``sign`` negates the gradient; ``nesterov`` and ``project_buffer`` are
-    0 or 1. See ``Scalars`` in csrc/core/methods.h.
+    that lives on the device, the last two also by such a weight decay. ``factor`` is that of the
+    gradient, ``nesterov`` and ``project_buffer`` are 0 or 1. See ``Scalars`` in
+    csrc/core/methods.h. Behind them a row has the logarithms of AdamP's betas, from which the
+    corrections of the bias follow where the device counts.
     """
 
     beta1: Any
@@ -101,7 +107,7 @@ class Numbers(NamedTuple):
     decay: Any
     decay_projected: Any
     delta: Any
-    sign: Any
+    factor: Any
     nesterov: Any
     project_buffer: Any
 
@@ -125,7 +131,8 @@ def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: in
         [torch.empty((0, 3), dtype=torch.int64, device="cpu")],
         [torch.empty(0, dtype=torch.int64, device="cpu")],
     )
-    scratch = words = position = occurring = 0
+    scratch = position = occurring = 0
+    words = 1  # the first counts the programs that have left
     for index, slot in enumerate(slots):
         weight, width = _weight(slot, moments, block_size, span)
         weights.append(weight._replace(scratch=scratch, words=words))

@@ -176,13 +176,12 @@ class Tensors {
 // Moments that stay as they are, and a rate at which weights do: every step is like the first.
 Hyper still() {
   Hyper h = {};
-  h.lr = 1e-12;
+  h.numbers = {1e-12, 0, 1, 1};
   h.decay_factor = 1;
   h.wd_ratio = 0.1;
   h.delta = 0.1;
   h.eps = 1e-8;
   h.beta1 = h.beta2 = 1;
-  h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
   return h;
 }
 
@@ -193,7 +192,7 @@ void run(Method method, int batches, int steps) {
               memcpy_bandwidth(timer, bytes == nullptr ? int64_t{1} << 30 : std::atoll(bytes)));
   Tensors tensors;
   for (Line line; std::cin >> line.rows >> line.cols >> line.outcome;) tensors.add(line, method);
-  const auto executor = make_cuda_executor(method, tensors.infos, device_memory, nullptr);
+  const auto executor = make_cuda_executor(method, tensors.infos, false, device_memory, nullptr);
   const std::vector<int32_t> hyper_indices(tensors.infos.size(), 0);
   const Hyper hyper = still();
   const StepInputs inputs = {tensors.grads.data(), hyper_indices.data(), &hyper, 1, 1, nullptr};

@@ -103,14 +103,14 @@ int run(const Step& step, const std::vector<Shape>& shapes) {
   }
   const std::vector<const void*> grads(infos.size(), &infos);
   Hyper hyper = {};
-  hyper.lr = hyper.weight_decay = 1e-3;
+  hyper.numbers = {1e-3, 1e-3, 1, 1};
   hyper.wd_ratio = hyper.eps = 0.1;
   hyper.delta = 0.1;
-  hyper.decay_factor = hyper.inv_bias_correction1 = hyper.inv_root_bias_correction2 = 1;
-  hyper.beta1 = hyper.beta2 = hyper.one_minus_beta1 = hyper.one_minus_beta2 = 0.5;
+  hyper.decay_factor = 1;
+  hyper.beta1 = hyper.beta2 = hyper.one_minus_beta1 = 0.5;
   hyper.nesterov = step.nesterov;
   const std::vector<int32_t> indices(infos.size(), 0);
-  const auto executor = make_cpu_executor(step.method, infos, team);
+  const auto executor = make_cpu_executor(step.method, infos, false, team);
   allocations_at_work = 0;
   for (int i = 0; i < 2; ++i) {
     views.assign(views.size(), static_cast<int32_t>(step.last));
@@ -134,7 +134,9 @@ const RowLoops& row_loops(Method, DType) {
   };
   loops.apply_kept = [](const Behind& behind, const ScalarPair&) { read_all(behind); };
   loops.apply = [](const Block&, const ScalarPair&, RowUpdate<double>, const RowUpdate<double>*) {};
-  loops.thin_rows_pass = [](const Block&, double, double) { return cosine_of_rows == 0; };
+  loops.thin_rows_pass = [](const Block&, const ScalarPair&, double) {
+    return cosine_of_rows == 0;
+  };
   loops.project_thin_rows = [](const Block& block, const ScalarPair&, const void* kept,
                                const RowUpdate<double>*) { read_all(kept, block); };
   return loops;

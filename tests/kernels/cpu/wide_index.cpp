@@ -67,10 +67,11 @@ void check_step(const char* name, int64_t rows, int64_t cols, DType dtype, Proje
   sums_of_rows = {1, 1, passes ? 0.0 : 1.0, 0};
   const TensorInfo info = {base(0), base(2), base(3), &view, rows, cols, dtype, projection};
   Hyper hyper = {};
-  hyper.lr = hyper.delta = hyper.inv_bias_correction1 = hyper.inv_root_bias_correction2 = 0.1;
+  hyper.delta = hyper.numbers.lr = 0.1;
+  hyper.numbers.inv_bias_correction1 = hyper.numbers.inv_root_bias_correction2 = 0.1;
   const void* const grad = base(1);
   const int32_t hyper_index = 0;
-  make_cpu_executor(Method::kAdamP, {info}, nullptr)
+  make_cpu_executor(Method::kAdamP, {info}, false, nullptr)
       ->run({&grad, &hyper_index, &hyper, 1, 1, nullptr});
   const int64_t bytes = rows * cols * element_size;
   if (wrong.empty()) check_once(accumulated, bytes, "accumulated");
@@ -167,7 +168,9 @@ const RowLoops& row_loops(Method, DType) {
   loops.apply_kept = [](const Behind& behind, const ScalarPair&) { note_behind(behind); };
   loops.apply = [](const Block& block, const ScalarPair&, RowUpdate<double>,
                    const RowUpdate<double>*) { note(applied, block); };
-  loops.thin_rows_pass = [](const Block&, double, double) { return sums_of_rows.pg == 0; };
+  loops.thin_rows_pass = [](const Block&, const ScalarPair&, double) {
+    return sums_of_rows.pg == 0;
+  };
   loops.project_thin_rows = [](const Block& block, const ScalarPair&, const void*,
                                const RowUpdate<double>*) { note(applied, block); };
   return loops;

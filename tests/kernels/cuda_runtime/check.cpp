@@ -57,7 +57,7 @@ void use(int copies) {
   } free{ring};
   char device[64];
   for (int i = 0; i < copies; ++i) {
-    adamp::next_staging_buffer(ring);
+    adamp::next_staging_buffer(ring, false);
     adamp::upload_staged(ring, device, sizeof device, nullptr);
   }
 }
@@ -85,10 +85,47 @@ void check_ring() {
   // As when the process ends: nothing may throw any more.
   runtime = {};
   adamp::StagingRing* const ring = adamp::make_staging_ring(64);
-  adamp::next_staging_buffer(ring);
+  adamp::next_staging_buffer(ring, false);
   runtime.always_fails = true;
   adamp::free_staging_ring(ring);
   expect_nothing_left("where all fails");
+}
+
+// A capture between two eager steps: its buffer is nobody else's.
+void capture() {
+  adamp::StagingRing* const ring = adamp::make_staging_ring(64);
+  struct Free {
+    adamp::StagingRing* ring;
+    ~Free() {
+      runtime.capturing = false;
+      adamp::free_staging_ring(ring);
+    }
+  } free{ring};
+  char device[64];
+  std::set<void*> captured;
+  for (int i = 0; i < 12; ++i) {
+    runtime.capturing = i % 4 == 1;
+    void* const buffer = adamp::next_staging_buffer(ring, runtime.capturing);
+    expect(captured.count(buffer) == 0, "a captured buffer is handed out again");
+    if (runtime.capturing) captured.insert(buffer);
+    adamp::upload_staged(ring, device, sizeof device, nullptr);
+    expect(runtime.copied_from == buffer, "another buffer is copied");
+    expect(runtime.mode == cudaStreamCaptureModeGlobal, "the mode of capture is left changed");
+  }
+}
+
+void check_capture() {
+  runtime = {};
+  const std::string error = error_of(capture);
+  expect(error.empty(), "a capture fails: " + error);
+  expect_nothing_left("after a capture");
+  const int calls = runtime.calls;
+  for (int call = 0; call < calls; ++call) {
+    runtime = {};
+    runtime.fails_at = call;
+    error_of(capture);
+    expect_nothing_left("where call " + std::to_string(call) + " of a capture fails");
+  }
 }
 
 }  // namespace
@@ -96,4 +133,5 @@ void check_ring() {
 int main() {
   check_launch();
   check_ring();
+  check_capture();
 }

@@ -7,11 +7,13 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorNotReady, cudaErrorOld };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeRelaxed };
 constexpr unsigned cudaEventDisableTiming = 2;
 using cudaStream_t = void*;
 struct Event {
@@ -34,6 +36,8 @@ struct Runtime {
   std::map<Event*, void*> copying;  // from host memory, until the event is waited for
   void* copied_from = nullptr;      // by the last copy
   int launches = 0;
+  bool capturing = false;  // a stream of this thread
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   std::string wrong;
 
   bool fails() {
@@ -54,7 +58,15 @@ inline cudaError_t cudaGetLastError() {
   fake::runtime.last = cudaSuccess;
   return last;
 }
+inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  if (fake::runtime.fails()) return cudaErrorMemoryAllocation;
+  std::swap(*mode, fake::runtime.mode);
+  return cudaSuccess;
+}
 inline cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  if (fake::runtime.capturing && fake::runtime.mode != cudaStreamCaptureModeRelaxed) {
+    fake::runtime.wrong = "allocates in a mode that ends the capture";
+  }
   if (fake::runtime.fails()) return cudaErrorMemoryAllocation;
   *memory = new char[bytes];
   fake::runtime.host.insert(*memory);
@@ -84,6 +96,7 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return fake::runtime.fails() ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  if (fake::runtime.capturing) fake::runtime.wrong = "records an event that others ask for later";
   if (fake::runtime.fails()) return cudaErrorMemoryAllocation;
   fake::runtime.copying[event] = fake::runtime.copied_from;
   return cudaSuccess;

@@ -31,6 +31,9 @@ struct Options {
   double lr = 1e-2, weight_decay = 0.1;
   bool nesterov = false, maximize = false, project_buffer = true, lr_on_device = false;
   double eps = 1e-8, delta = 0.15;
+  bool decay_on_device = false, counts_on_device = false;
+  double grad_scale = 1;  // of 1: none is given
+  double max_norm = 0;    // of all gradients; 0: they are not clipped
 };
 
 struct Case {
@@ -43,6 +46,7 @@ struct Case {
   bool own_hypers = false;  // one for each tensor, in every other step
   int idle_in = -1;         // a step in which no tensor has a gradient
   View last = View::kNone;  // the outcome before the first step
+  int skipped_in = -1;      // a step in which an infinite gradient has been found
 };
 
 inline const std::vector<Case>& cases() {
@@ -209,6 +213,40 @@ inline const std::vector<Case>& cases() {
     for (TensorSpec& tensor : infinite) tensor.infinite = true;
     all.push_back({"infinite", kAdamP, {}, infinite, 2});
     all.push_back({"infinite_sgdp", kSGDP, {}, infinite, 2, 1, false, -1, View::kChannel});
+    // What the device decides: counts, numbers of the options, the scale of the gradients, a step
+    // that is skipped, and the norm of all gradients. Beside tensors without a gradient.
+    const std::vector<TensorSpec> some = {{40, 401},
+                                          {2, 7300},
+                                          {9, 31, kFloat, kAuto, 0, 0, 1},
+                                          {700, 9},
+                                          {30, 301, kFloat, kChannel},
+                                          {4, 0},
+                                          {1, 90, kFloat, kOff}};
+    Options on_device;
+    on_device.lr_on_device = on_device.decay_on_device = on_device.counts_on_device = true;
+    all.push_back({"device_counts", kAdamP, on_device, some, 4, 3});
+    Options scaled = on_device;
+    scaled.grad_scale = 8;
+    all.push_back({"scaled", kAdamP, scaled, some, 5, 2, false, -1, View::kNone, 2});
+    Options of_sgdp = scaled;  // which has no count
+    of_sgdp.counts_on_device = false;
+    of_sgdp.nesterov = true;
+    all.push_back({"scaled_sgdp", kSGDP, of_sgdp, some, 5, 1, false, -1, View::kNone, 0});
+    Options clipped;
+    clipped.max_norm = 0.5;
+    all.push_back({"clipped", kAdamP, clipped, some, 4, 3, false, 2});
+    clipped.max_norm = 1e9;  // more than it is
+    all.push_back({"clipped_little", kSGDP, clipped, some, 2, 2});
+    scaled.max_norm = 0.5;
+    all.push_back({"clipped_scaled", kAdamP, scaled, some, 4, 2, false, -1, View::kNone, 1});
+    scaled.eps = 1e-3;
+    all.push_back(
+        {"clipped_types", kAdamP, scaled, {{40, 401, kBrain}, {9, 31, kHalf}, {2, 7300}}, 3});
+    all.push_back({"clipped_double", kAdamP, scaled, {{40, 211, kDouble}, {9, 31, kDouble}}, 3});
+    // An infinite norm, and one that is none.
+    std::vector<TensorSpec> nan_norm = {{40, 401}, {9, 31}};
+    nan_norm[1].nan_in = 1;
+    all.push_back({"clipped_nan", kAdamP, clipped, nan_norm, 3});
     // More values than travel in the launch, where each tensor has options of its own.
     const int64_t too_many = adamp::kInlineCapacity / adamp::step_values_size(1, 1) + 1;
     std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});

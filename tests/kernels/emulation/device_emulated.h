@@ -30,6 +30,7 @@ constexpr int kWarpSize = 32;
 inline int thread_index() { return emulation::here.thread; }
 inline int lane_index() { return thread_index() % kWarpSize; }
 inline int consumer_count() { return emulation::here.threads - kWarpSize; }
+inline int block_index() { return emulation::here.block; }
 inline int block_count() { return emulation::here.blocks; }
 inline unsigned char* shared_memory() { return emulation::here.shared; }
 

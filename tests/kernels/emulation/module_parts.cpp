@@ -7,7 +7,7 @@
 namespace adamp {
 
 // The module is for the other executor.
-std::unique_ptr<Executor> make_cpu_executor(Method, std::vector<TensorInfo>, Team) {
+std::unique_ptr<Executor> make_cpu_executor(Method, std::vector<TensorInfo>, bool, Team) {
   throw std::invalid_argument("the emulation has no CPU executor");
 }
 const char* cpu_capability() { return "emulated"; }

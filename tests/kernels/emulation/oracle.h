@@ -38,8 +38,8 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
     double numerator = x.m[i];
     if (h.nesterov) numerator = h.beta1 * x.m[i] + (adam ? h.one_minus_beta1 : 1) * g;
     if (adam) {
-      x.v[i] = round_to(dtype, h.beta2 * x.v[i] + h.one_minus_beta2 * g * g);
-      numerator /= std::sqrt(x.v[i]) * h.inv_root_bias_correction2 + h.eps;
+      x.v[i] = round_to(dtype, h.beta2 * x.v[i] + (1 - h.beta2) * g * g);
+      numerator /= std::sqrt(x.v[i]) * h.numbers.inv_root_bias_correction2 + h.eps;
     }
     u[i] = numerator;
   }
@@ -66,9 +66,9 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
     if (view == View::kNone && test_passes(all, static_cast<double>(rows * cols), h))
       view = View::kLayer;
   }
-  const double step_size = h.lr * h.inv_bias_correction1;
+  const double step_size = h.numbers.lr * h.numbers.inv_bias_correction1;
   for (int64_t i = 0; i < rows * cols; ++i) {
-    double decay = h.lr * h.weight_decay * h.decay_factor;
+    double decay = h.numbers.lr * h.numbers.weight_decay * h.decay_factor;
     if (view != View::kNone) {
       const Sums& sums = view == View::kChannel ? of_row[i / cols] : all;
       // Nothing lies along weights of an infinite norm.

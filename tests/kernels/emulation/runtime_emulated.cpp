@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "../../../csrc/cuda/runtime.h"
@@ -63,19 +64,29 @@ class StagingRing {
 
   void* next() {
     emulation::run_stream();  // so that no buffer is handed out that is still to be copied
-    current_ = (current_ + 1) % buffers_.size();
-    return buffers_[current_].data();
+    turn_ = (turn_ + 1) % buffers_.size();
+    current_ = buffers_[turn_].data();
+    return current_;
   }
-  const void* current() const { return buffers_[current_].data(); }
+  void* next_captured() {
+    captured_.emplace_back(buffers_[0].size());
+    current_ = captured_.back().data();
+    return current_;
+  }
+  const void* current() const { return current_; }
 
  private:
   std::vector<std::vector<unsigned char>> buffers_;
-  size_t current_ = 0;
+  std::deque<std::vector<unsigned char>> captured_;
+  size_t turn_ = 0;
+  void* current_ = nullptr;
 };
 
 StagingRing* make_staging_ring(size_t bytes_each) { return new StagingRing(bytes_each); }
 void free_staging_ring(StagingRing* ring) { delete ring; }
-void* next_staging_buffer(StagingRing* ring) { return ring->next(); }
+void* next_staging_buffer(StagingRing* ring, bool is_captured) {
+  return is_captured ? ring->next_captured() : ring->next();
+}
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
   emulation::stream.push_back({to, ring->current(), bytes});
   ++device().staged_copies;
@@ -85,13 +96,17 @@ int resident_blocks(Method, TypeSet) { return device().blocks; }
 
 void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void*) {
   if (blocks < 1) throw emulation::Fault("launches no blocks");
+  if (args.n_tasks == 0 && args.blocks_left == nullptr && args.control.steps_skipped == nullptr) {
+    throw emulation::Fault("launches for nothing");
+  }
   emulation::run_stream();
   if (device().launch) return device().launch(args);
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
   emulation::launch_kernel(method, types, blocks, args, schedule);
   // A counter that is left over need not make the next step wrong, but may make it slow.
-  bool left = *args.next_task != 0;
+  bool left = *args.next_task != 0 || (args.blocks_left != nullptr && *args.blocks_left != 0);
+  if (args.norm != nullptr) left |= args.norm->arrived != 0 || args.norm->known != 0;
   for (int t = 0; t < args.n_tensors; ++t) {
     const Decision& decision = args.decisions[t];
     for (const uint32_t counter : {decision.arrived, decision.failed, decision.pending,

@@ -11,6 +11,7 @@ THIN = "cuda/thin_rows.cuh"
 SHARED = "cuda/shared_memory.cuh"
 SPAN = "cuda/span.cuh"
 TILE = "cuda/tile_buffer.cuh"
+CONTROL = "core/control.h"
 METHODS = "core/methods.h"
 PROJECTION = "core/projection.h"
 SPECULATION = "core/speculation.h"
@@ -27,6 +28,7 @@ DEVICE_CODE = (
     THIN,
     SPAN,
     TILE,
+    CONTROL,
     METHODS,
     PROJECTION,
     SPECULATION,

@@ -60,11 +60,11 @@ std::string check(int64_t rows, int64_t cols, const Tile& first, const Tile& las
   tables->tiles[1] = last;
 
   Hyper h = {};
-  h.lr = 0.01;
-  h.weight_decay = h.wd_ratio = h.delta = 0.1;
+  h.numbers = {0.01, 0.1, 1, 1};
+  h.wd_ratio = h.delta = 0.1;
   h.eps = 1e-8;
-  h.decay_factor = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
-  h.beta1 = h.one_minus_beta1 = h.beta2 = h.one_minus_beta2 = 0.5;
+  h.decay_factor = 1;
+  h.beta1 = h.one_minus_beta1 = h.beta2 = 0.5;
   const void* grad = g.floats();
   const int32_t hyper_index = 0;
   KernelArgs args = {};

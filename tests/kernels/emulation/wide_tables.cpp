@@ -59,7 +59,7 @@ std::string check_scratch() {
     }
   };
   const auto executor = make_cuda_executor(Method::kAdamP, {info(90'000'000, 17), info(2, 3000)},
-                                           allocate_sparse, nullptr);
+                                           false, allocate_sparse, nullptr);
   const void* grads[2] = {};
   const int32_t indices[2] = {};
   const Hyper hyper = {};

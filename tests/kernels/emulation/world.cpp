@@ -10,6 +10,7 @@ namespace emulation {
 namespace {
 
 using adamp::Hyper;
+using adamp::StepNumbers;
 using adamp::View;
 
 // |got - want| <= relative * |want| + of_step * lr. 16-bit types: half a unit of the result, and a
@@ -40,8 +41,17 @@ View view_of(const Array& array) {
 
 }  // namespace
 
-World::World(const Case& c) : case_(c), device_lr_("lr", DType::kFloat32, 1, 0) {
+World::World(const Case& c)
+    : case_(c),
+      device_lr_("lr", DType::kFloat32, 1, 0),
+      device_decay_("weight decay", DType::kFloat32, 1, 0),
+      grad_scale_("scale", DType::kFloat32, 1, 0),
+      found_inf_("found_inf", DType::kFloat32, 1, 0),
+      grad_norm_("norm", c.method == Method::kAdamP ? DType::kFloat32 : DType::kFloat64, 1, 0) {
   device_lr_.set(0, c.options.lr);
+  device_decay_.set(0, c.options.weight_decay);
+  grad_scale_.set(0, c.options.grad_scale);
+  races::add_memory(steps_skipped_.get(), sizeof(int64_t), sizeof(int64_t), "skipped", true);
   for (const TensorSpec& spec : c.tensors) {
     Tensor t;
     t.spec = spec;
@@ -52,6 +62,11 @@ World::World(const Case& c) : case_(c), device_lr_("lr", DType::kFloat32, 1, 0) 
       t.v = Array("moment 2", spec.dtype, count, spec.offset + spec.moment2_offset);
     }
     t.view = Array("view", DType::kFloat32, 1, 0);
+    if (c.options.counts_on_device) {
+      const bool wide = spec.dtype == DType::kFloat64;
+      t.count = Array("step", wide ? DType::kFloat64 : DType::kFloat32, 1, 0);
+      t.count.set(0, 0);
+    }
     for (int step = 0; step < c.steps; ++step) {
       t.grads.emplace_back("gradient", spec.dtype, count, spec.grad_offset);
     }
@@ -78,27 +93,34 @@ World::World(const Case& c) : case_(c), device_lr_("lr", DType::kFloat32, 1, 0) 
 Hyper World::hyper(size_t tensor, int step) const {
   const Options& o = case_.options;
   Hyper h = {};
-  h.lr = o.lr * (own_hypers(step) ? 1 + 0.01 * static_cast<double>(tensor) : 1);
+  StepNumbers& n = h.numbers;
+  n = {o.lr * (own_hypers(step) ? 1 + 0.01 * static_cast<double>(tensor) : 1), o.weight_decay, 1,
+       1};
   if (o.lr_on_device) {
     h.device_lr = static_cast<const float*>(device_lr_.data());
-    h.lr = *h.device_lr;
+    n.lr = *h.device_lr;
   }
-  h.weight_decay = o.weight_decay;
+  if (o.decay_on_device) {
+    h.device_weight_decay = static_cast<const float*>(device_decay_.data());
+    n.weight_decay = *h.device_weight_decay;
+  }
   h.wd_ratio = 0.3;
   h.delta = o.delta;
   h.eps = o.eps;
   h.nesterov = o.nesterov;
   h.maximize = o.maximize;
   h.project_buffer = o.project_buffer;
-  h.decay_factor = h.inv_bias_correction1 = h.inv_root_bias_correction2 = 1;
+  h.decay_factor = 1;
   h.beta1 = 0.9;
   h.one_minus_beta1 = 0.8;
   if (case_.method == Method::kAdamP) {
     h.one_minus_beta1 = 0.1;
     h.beta2 = 0.999;
-    h.one_minus_beta2 = 0.001;
-    h.inv_bias_correction1 = 1 / (1 - std::pow(0.9, step + 1));
-    h.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(0.999, step + 1));
+    h.log_beta1 = std::log(0.9);
+    h.log_beta2 = std::log(0.999);
+    const double count = made(tensors_[tensor], step) + 1;
+    n.inv_bias_correction1 = 1 / (1 - std::pow(0.9, count));
+    n.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(0.999, count));
   } else {
     h.decay_factor = 10;
   }
@@ -119,9 +141,66 @@ std::unique_ptr<adamp::Executor> World::make_executor(int blocks) const {
     info.cols = info.rows == 0 ? 0 : t.p.count() / info.rows;
     info.dtype = t.spec.dtype;
     info.projection = t.spec.projection;
+    info.count = t.count.data();
+    info.count_dtype = t.spec.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
     infos.push_back(info);
   }
-  return adamp::make_cuda_executor(case_.method, infos, allocate, nullptr);
+  const bool clips = case_.options.max_norm > 0;
+  return adamp::make_cuda_executor(case_.method, infos, clips, allocate, nullptr);
+}
+
+double World::made(const Tensor& t, int step) const {
+  if (!case_.options.counts_on_device) return step;
+  double count = 0;
+  for (int i = 0; i < step; ++i) count += has_grad(t, i) && !skips(i);
+  return count;
+}
+
+double World::norm(int step) const {
+  double sum = 0;
+  for (const Tensor& t : tensors_) {
+    for (int64_t i = 0; has_grad(t, step) && i < t.p.count(); ++i) {
+      sum += std::pow(t.grads[step].get(i) / case_.options.grad_scale, 2);
+    }
+  }
+  return std::sqrt(sum);
+}
+
+double World::factor(int step) const {
+  const Options& o = case_.options;
+  const double clip = o.max_norm > 0 ? o.max_norm / (norm(step) + 1e-6) : 1;
+  return (clip > 1 ? 1 : clip) / o.grad_scale;
+}
+
+adamp::Control World::control() const {
+  const Options& o = case_.options;
+  adamp::Control control = {};
+  if (o.grad_scale != 1) {
+    control.grad_scale = static_cast<const float*>(grad_scale_.data());
+    control.found_inf = static_cast<const float*>(found_inf_.data());
+    control.steps_skipped = steps_skipped_.get();
+  }
+  if (o.max_norm > 0) {
+    control.max_norm = o.max_norm;
+    control.grad_norm = grad_norm_.data();
+    control.norm_dtype = case_.method == Method::kAdamP ? DType::kFloat32 : DType::kFloat64;
+  }
+  return control;
+}
+
+std::string World::check_control(int number) const {
+  int64_t skipped = 0;
+  for (int step = 0; step <= number; ++step) skipped += skips(step);
+  if (*steps_skipped_ != skipped) return "counts another number of skipped steps";
+  for (const Tensor& t : tensors_) {
+    if (t.count.data() != nullptr && t.count.get(0) != made(t, number + 1)) return "another count";
+  }
+  if (case_.options.max_norm > 0 && !skips(number)) {
+    const double got = grad_norm_.get(0), want = norm(number);
+    const bool both_nan = std::isnan(got) && std::isnan(want);
+    if (!both_nan && !(std::fabs(got - want) <= 1e-5 * want)) return "another norm";
+  }
+  return "";
 }
 
 void World::step(adamp::Executor& executor, int number) {
@@ -132,12 +211,18 @@ void World::step(adamp::Executor& executor, int number) {
     grads.push_back(has_grad(tensors_[t], number) ? tensors_[t].grads[number].data() : nullptr);
     if (hypers.empty() || own_hypers(number)) {
       hypers.push_back(hyper(t, number));
-      if (hypers.back().device_lr != nullptr) hypers.back().lr = NAN;  // must not be used
+      // Must not be used.
+      StepNumbers& n = hypers.back().numbers;
+      if (hypers.back().device_lr != nullptr) n.lr = NAN;
+      if (hypers.back().device_weight_decay != nullptr) n.weight_decay = NAN;
+      if (case_.options.counts_on_device)
+        n.inv_bias_correction1 = n.inv_root_bias_correction2 = NAN;
     }
     indices.push_back(static_cast<int32_t>(hypers.size()) - 1);
   }
+  found_inf_.set(0, skips(number) ? 1 : 0);
   executor.run({grads.data(), indices.data(), hypers.data(), static_cast<int64_t>(hypers.size()), 1,
-                nullptr});
+                nullptr, control(), false});
 }
 
 uint64_t World::least_vectors(int number) const {
@@ -145,7 +230,7 @@ uint64_t World::least_vectors(int number) const {
   for (const Tensor& t : tensors_) {
     const TensorSpec& s = t.spec;
     const bool alike = s.moment1_offset == 0 && s.moment2_offset == 0 && s.grad_offset == s.offset;
-    if (!alike || !has_grad(t, number)) continue;
+    if (!alike || !has_grad(t, number) || skips(number)) continue;
     const int64_t in_a_pack = 16 / adamp::size_of(s.dtype);
     least += t.p.count() / (2 * in_a_pack);  // short rows in pieces may have as many single ones
   }
@@ -153,9 +238,10 @@ uint64_t World::least_vectors(int number) const {
 }
 
 void World::restart() {
+  *steps_skipped_ = 0;
   for (Tensor& t : tensors_) {
     size_t at = 0;
-    for (Array* array : {&t.p, &t.m, &t.v, &t.view}) {
+    for (Array* array : {&t.p, &t.m, &t.v, &t.view, &t.count}) {
       const size_t size = array->save().size();
       array->load({t.start.begin() + at, t.start.begin() + at + size});
       at += size;
@@ -173,6 +259,7 @@ void World::run(int blocks, int resident, uint64_t seed) {
 
 std::string World::run_first() {
   const auto executor = make_executor(1);
+  *steps_skipped_ = 0;
   device().schedule = Schedule();
   for (int number = 0; number < case_.steps; ++number) {
     std::vector<Values> want;
@@ -180,9 +267,9 @@ std::string World::run_first() {
     for (size_t t = 0; t < tensors_.size(); ++t) {
       draw_gradient(tensors_[t].grads[number], tensors_[t].p, tensors_[t].spec, t, number,
                     hyper(t, number));
-      want.push_back(read(tensors_[t], number));
       before.push_back(view_of(tensors_[t].view));
     }
+    for (const Tensor& tensor : tensors_) want.push_back(read(tensor, number));
     const uint64_t wide_before = vector_accesses;
     step(*executor, number);
     if (vector_accesses - wide_before < least_vectors(number)) return "accesses are narrow";
@@ -191,7 +278,7 @@ std::string World::run_first() {
       const std::string name =
           "step " + std::to_string(number) + ", tensor " + std::to_string(t) + ": ";
       View view = before[t];
-      if (has_grad(tensor, number)) {
+      if (has_grad(tensor, number) && !skips(number)) {
         view = oracle_step(want[t], tensor.spec.rows, tensor.spec.cols, case_.method,
                            tensor.spec.dtype, tensor.spec.projection, hyper(t, number));
         ++outcomes[static_cast<int>(view)];
@@ -203,6 +290,8 @@ std::string World::run_first() {
       const std::string wrong = check(tensor, want[t]);
       if (!wrong.empty()) return name + wrong;
     }
+    const std::string wrong = check_control(number);
+    if (!wrong.empty()) return "step " + std::to_string(number) + ": " + wrong;
   }
   for (Tensor& t : tensors_) t.end = save(t);
   return "";
@@ -254,13 +343,14 @@ uint64_t World::digest() const {
   return hash;
 }
 
-Values World::read(const Tensor& t, int step) {
+Values World::read(const Tensor& t, int step) const {
+  const double by = factor(step);
   Values x;
   for (int64_t i = 0; i < t.p.count(); ++i) {
     x.p.push_back(t.p.get(i));
     x.m.push_back(t.m.get(i));
     x.v.push_back(t.v.data() == nullptr ? 0 : t.v.get(i));
-    x.g.push_back(t.grads[step].get(i));
+    x.g.push_back(by * t.grads[step].get(i));
   }
   x.unprojected = x.m;
   return x;
@@ -268,7 +358,7 @@ Values World::read(const Tensor& t, int step) {
 
 std::vector<unsigned char> World::save(const Tensor& t) {
   std::vector<unsigned char> all;
-  for (const Array* array : {&t.p, &t.m, &t.v, &t.view}) {
+  for (const Array* array : {&t.p, &t.m, &t.v, &t.view, &t.count}) {
     const std::vector<unsigned char> bytes = array->save();
     all.insert(all.end(), bytes.begin(), bytes.end());
   }

@@ -37,6 +37,7 @@ class World {
     TensorSpec spec;
     Array p, m, v;
     Array view;                // an int32
+    Array count;               // a float, or a double beside doubles; none where the host counts
     std::vector<Array> grads;  // of each step
     std::vector<unsigned char> start, end;
   };
@@ -46,17 +47,28 @@ class World {
   }
   bool own_hypers(int step) const { return case_.own_hypers && step % 2 == 0; }
   adamp::Hyper hyper(size_t tensor, int step) const;
+  // Steps that a tensor has made before this one, as far as corrections of the bias go.
+  double made(const Tensor& tensor, int step) const;
   void step(adamp::Executor& executor, int number);
   std::string check(const Tensor& tensor, const Values& want) const;
-  static Values read(const Tensor& tensor, int step);
+  Values read(const Tensor& tensor, int step) const;
   static std::vector<unsigned char> save(const Tensor& tensor);
   std::unique_ptr<adamp::Executor> make_executor(int blocks) const;
   // Vector16 accesses that a step makes at least, of tensors whose arrays lie alike.
   uint64_t least_vectors(int number) const;
   void restart();
 
+  bool skips(int step) const { return case_.skipped_in == step; }
+  // What the stored gradients of a step are multiplied by, and their norm before that is clipped.
+  double factor(int step) const;
+  double norm(int step) const;
+  adamp::Control control() const;
+  // What of the step is wrong beside the tensors, or "".
+  std::string check_control(int number) const;
+
   const Case& case_;
-  Array device_lr_;
+  Array device_lr_, device_decay_, grad_scale_, found_inf_, grad_norm_;
+  std::shared_ptr<int64_t> steps_skipped_ = std::make_shared<int64_t>(0);
   std::vector<Tensor> tensors_;
 };
 

@@ -95,13 +95,13 @@ MUTATIONS = (
     Mutation(
         "sign lost when the fix-up pass",
         LOOPS,
-        "if constexpr (kNesterov) grad = g.get(j) * h.sign; S weight",
+        "if constexpr (kNesterov) grad = g.get(j) * h.factor; S weight",
         "if constexpr (kNesterov) grad = g.get(j); S weight",
     ),
     Mutation(
         "sign lost when thin rows are read again",
         LOOPS,
-        "grad = to_arithmetic(span.g[k]) * h.sign;",
+        "grad = to_arithmetic(span.g[k]) * h.factor;",
         "grad = to_arithmetic(span.g[k]);",
     ),
     Mutation(
