@@ -1,8 +1,8 @@
 """What decides on the device whether and how a step is made: GradScaler, and clipping.
 
 torch's GradScaler leaves two tensors on an optimizer whose ``_step_supports_amp_scaling`` is set:
-``grad_scale``, by which gradients are to be divided (None: they have been), and ``found_inf``, which
-is not 0 where the step is to be skipped. Nothing here reads a tensor's value.
+``grad_scale``, by which gradients are to be divided (None: they have been), and ``found_inf``,
+which is not 0 where the step is to be skipped. Nothing here reads a tensor's value.
 """
 
 from __future__ import annotations

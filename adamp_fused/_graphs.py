@@ -1,7 +1,7 @@
 """CUDA graphs: when a step is being captured, and what may not be.
 
-A graph repeats the launches of one step, with the addresses that it had. Whatever the host does in a
-step, as to plan it, would not be repeated.
+A graph repeats the launches of one step, with the addresses that it had. Whatever the host does in
+a step, as to plan it, would not be repeated.
 """
 
 from __future__ import annotations

@@ -42,6 +42,11 @@ class Method:
         """Raise ValueError where a step could not use options that may be set for a moment."""
 
     @staticmethod
+    def own_numbers(group: dict[str, Any]) -> list[float]:
+        """Two options of the method's own, as the extension takes them."""
+        raise NotImplementedError
+
+    @staticmethod
     def accumulate(
         g: Tensor, state: dict[str, Tensor], group: dict[str, Any]
     ) -> tuple[Tensor, Any, Any]:
@@ -61,6 +66,11 @@ class AdamP(Method):
         """``betas``, two decay rates."""
         for i, beta in enumerate(_numbers.pair("betas", options["betas"])):
             _numbers.check_fraction(f"betas[{i}]", beta, "0.9 or 0.999 are common")
+
+    @staticmethod
+    def own_numbers(group: dict[str, Any]) -> list[float]:
+        """``betas``."""
+        return [float(beta) for beta in group["betas"]]
 
     @staticmethod
     def accumulate(
@@ -97,6 +107,11 @@ class SGDP(Method):
         _numbers.check_at_least_zero("momentum", options["momentum"])
         for name, common in (("momentum", "0.9"), ("dampening", "0")):
             _numbers.check_finite(name, options[name], f"{common} is common")
+
+    @staticmethod
+    def own_numbers(group: dict[str, Any]) -> list[float]:
+        """``momentum`` and ``dampening``."""
+        return [float(group["momentum"]), float(group["dampening"])]
 
     @staticmethod
     def check_step(group: dict[str, Any], index: int) -> None:

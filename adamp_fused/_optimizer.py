@@ -7,6 +7,7 @@ everything and plan anew; only then change the first value.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable
 from itertools import zip_longest
@@ -27,6 +28,7 @@ from adamp_fused import (
     _graphs,
     _groups,
     _observed,
+    _operator,
     _options,
 )
 from adamp_fused._layout import Staging
@@ -160,14 +162,57 @@ class ProjectedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if torch.compiler.is_compiling():
-            self._perform_untraced(given)
-        else:
+        if not torch.compiler.is_compiling():
             self._perform(given)
+        elif self._has_operator():
+            self._perform_compiled(given)
+        else:
+            self._perform_untraced(given)
         return loss
 
-    # A compiled training step calls it as it is, as it does the fused steps of torch: traced, it
-    # would be compiled anew for each parameter, and there is nothing to gain in one launch.
+    def _has_operator(self) -> bool:
+        """Whether the operator of compiled functions serves all parameters, in one call."""
+        devices = {param.device for group in self.param_groups for param in group["params"]}
+        return len(devices) == 1 and registry.has_operator(self._backend_name, next(iter(devices)))
+
+    def _perform_compiled(self, given: _control.Given | None) -> None:
+        """A step as one call of an operator, which a compiler traces."""
+        of_groups = []
+        for group in self.param_groups:
+            # The compiler takes empty lists alone.
+            lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+            params, grads, moments1, moments2, steps, views = lists
+            self._init_group(group, params, grads, moments1, moments2, steps, views)
+            of_groups.append(_operator.Tensors(params, grads, moments1, moments2, steps, views))
+        scale, found = (None, None) if given is None else given
+        skipped = None if found is None else self._steps_skipped
+        limit, norm = math.inf, None
+        if self._clipping is not None:
+            limit, norm = self._clipping.max_norm, self._clipping.norm
+        with torch.no_grad():
+            _operator.step(
+                self._method, of_groups, self.param_groups, (scale, found, skipped), limit, norm
+            )
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> None:
+        """List the tensors of a group for :meth:`_perform_compiled`.
+
+        torch's compiler knows it by this name: it calls it itself, outside of what it traces, so
+        that checks are made and missing state is, and guards what it finds in the lists.
+        """
+        self._check_and_complete()
+        _operator.add_group(self._method, group, self.state, *lists)
+
+    @torch.no_grad()
+    def _check_and_complete(self) -> None:
+        """All that comes before a plan: checks, and the state."""
+        slots = self._checked_slots()
+        self._complete_state(slots)
+        self._served = [(slot.param.device.type, slot.param.device) for slot in slots[:1]]
+        self._plans = []
+        self._prepare_control(slots)
+
+    # Where there is no operator a compiled function calls the step as it is.
     @_disable_dynamo
     def _perform_untraced(self, given: _control.Given | None) -> None:
         self._perform(given)
@@ -306,8 +351,8 @@ class ProjectedOptimizer(Optimizer):
         if self._clipping is not None:
             is_double = any(slot.param.dtype == torch.float64 for slot in slots)
             self._clipping.prepare(device, is_double)
-            one = len(self._served) == 1
-            self._clipping.in_plan = one and registry.BACKENDS[self._served[0][0]].clips
+            names = [name for name, _ in self._served]
+            self._clipping.in_plan = len(names) == 1 and registry.BACKENDS[names[0]].clips
 
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""

@@ -71,6 +71,13 @@ def choose(requested: str | None, device: torch.device, capturable: bool) -> Bac
     return backend
 
 
+def has_operator(requested: str | None, device: torch.device) -> bool:
+    """Whether a compiled function has an operator for parameters on ``device``."""
+    if device.type not in ("cpu", "cuda") or requested not in (None, device.type):
+        return False
+    return usable_by_default(BACKENDS[device.type], device, True) is None
+
+
 def _tell(device: torch.device, why_not: dict[str, str]) -> None:
     """Tell the user that the slowest backend was the best one, and what the others lack."""
     reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not.items())

@@ -53,39 +53,52 @@ bool read_flag(PyObject* group, PyObject* key, int8_t& value) {
   return value >= 0;
 }
 
-// The options of a method of its own. A new method has one, too.
+// The options of a method of its own, two numbers and what follows from them. A new method has
+// these two functions, too.
+void set_own(AdamP, double beta1, double beta2, Hyper& h) {
+  h.beta1 = beta1;
+  h.beta2 = beta2;
+  h.one_minus_beta1 = 1 - beta1;
+  h.log_beta1 = std::log(beta1);
+  h.log_beta2 = std::log(beta2);
+}
+
+void set_own(SGDP, double momentum, double dampening, Hyper& h) {
+  h.beta1 = momentum;
+  h.one_minus_beta1 = 1 - dampening;
+  // Without a decay any momentum will do, of which 1 would give 0 * infinity.
+  const bool decays = h.numbers.weight_decay != 0 || h.device_weight_decay != nullptr;
+  if (decays) h.decay_factor = 1 / (1 - momentum);
+}
+
 // AdamP: betas, any sequence of two numbers.
 bool read_own(AdamP, PyObject* group, Hyper& h) {
   PyObject* betas = PyDict_GetItem(group, option_names().betas);
   if (betas == nullptr || !(PySequence_Check(betas) || THPVariable_Check(betas))) return false;
   PyObject* pair = PySequence_Fast(betas, "");
   bool ok = pair != nullptr && PySequence_Fast_GET_SIZE(pair) == 2;
+  double beta1 = 0, beta2 = 0;
   if (ok) {
-    h.beta1 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 0));
-    h.beta2 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 1));
-    ok = !PyErr_Occurred() && h.beta1 >= 0 && h.beta1 < 1 && h.beta2 >= 0 && h.beta2 < 1;
+    beta1 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 0));
+    beta2 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(pair, 1));
+    ok = !PyErr_Occurred() && beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1;
   }
   Py_XDECREF(pair);
   PyErr_Clear();
-  h.one_minus_beta1 = 1 - h.beta1;
-  h.log_beta1 = std::log(h.beta1);
-  h.log_beta2 = std::log(h.beta2);
+  set_own(AdamP(), beta1, beta2, h);
   return ok;
 }
 
 bool read_own(SGDP, PyObject* group, Hyper& h) {
-  double dampening = 0;
-  if (!read_number(group, option_names().momentum, h.beta1) || !std::isfinite(h.beta1) ||
+  double momentum = 0, dampening = 0;
+  if (!read_number(group, option_names().momentum, momentum) || !std::isfinite(momentum) ||
       !read_number(group, option_names().dampening, dampening, -HUGE_VAL) ||
       !std::isfinite(dampening) ||
       !read_flag(group, option_names().project_buffer, h.project_buffer)) {
     return false;
   }
-  h.one_minus_beta1 = 1 - dampening;
-  // Without a decay any momentum will do, of which 1 would give 0 * infinity.
-  if (h.numbers.weight_decay == 0 && h.device_weight_decay == nullptr) return true;
-  h.decay_factor = 1 / (1 - h.beta1);
-  return h.beta1 < 1;
+  set_own(SGDP(), momentum, dampening, h);
+  return h.decay_factor > 0 && std::isfinite(h.decay_factor);  // of a momentum below 1
 }
 
 // Whether torch's options for how to step want what the kernels do, or say nothing.
@@ -105,6 +118,22 @@ bool asks_for_kernels(PyObject* group) {
 }
 
 }  // namespace
+
+Hyper hyper_of(Method method, const GroupNumbers& group) {
+  Hyper h = {};
+  h.numbers = {group.lr, group.weight_decay, 1, 1};
+  h.device_lr = group.device_lr;
+  h.device_weight_decay = group.device_weight_decay;
+  h.decay_factor = 1;
+  h.eps = group.eps;
+  h.delta = group.delta;
+  h.wd_ratio = group.wd_ratio;
+  h.nesterov = group.nesterov;
+  h.maximize = group.maximize;
+  h.project_buffer = group.project_buffer;
+  for_method(method, [&](auto m) { set_own(m, group.first, group.second, h); });
+  return h;
+}
 
 Method method_named(const std::string& name) {
   for (const Method method : kMethods) {

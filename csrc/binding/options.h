@@ -22,6 +22,16 @@ struct Planned {
   static Planned of(PyObject* group);
 };
 
+// The same as plain numbers.
+struct GroupNumbers {
+  double lr, weight_decay;
+  const float *device_lr, *device_weight_decay;  // as in Hyper
+  double eps, delta, wd_ratio;
+  double first, second;  // AdamP: betas; SGDP: momentum and dampening
+  bool nesterov, maximize, project_buffer;
+};
+Hyper hyper_of(Method method, const GroupNumbers& group);
+
 struct OptionReader {
   Method method;
   // A learning rate or a weight decay in this device's memory is left there for the kernel: asking

@@ -7,6 +7,10 @@
 
 #include <stdexcept>
 
+#if defined(ADAMP_FUSED_WITH_CUDA)
+#include "../cuda/runtime.h"
+#endif
+
 namespace adamp {
 namespace {
 
@@ -84,6 +88,14 @@ bool StepPlan::follow_stream() {
   for (const at::Tensor& memory : memory_) memory.record_stream(now);
   stream_ = now;
   return true;
+}
+
+bool StepPlan::is_capturing() const {
+#if defined(ADAMP_FUSED_WITH_CUDA)
+  return stream_ && adamp::is_capturing(current_stream(device_).native_handle());
+#else
+  return false;
+#endif
 }
 
 void StepPlan::prepare(const Control& control, bool is_captured) {

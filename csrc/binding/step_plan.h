@@ -39,6 +39,8 @@ class StepPlan {
   // Makes the current stream wait for the last step where that ran on another one, and tells the
   // allocator that the plan's memory is used there. Whether the stream has changed.
   bool follow_stream();
+  // Whether the current stream goes into a graph.
+  bool is_capturing() const;
   // All of a step that may fail. Changes no tensor. follow_stream() comes first, unless the step is
   // captured into a graph, which runs when and where the user says.
   void prepare(const Control& control, bool is_captured);

@@ -6,50 +6,11 @@
 #include <unordered_map>
 
 #include "names.h"
+#include "tensors.h"
 
 namespace py = pybind11;
 
 namespace adamp {
-
-namespace {
-
-DType dtype_of(const c10::TensorImpl& tensor) {
-  switch (c10::typeMetaToScalarType(tensor.dtype())) {
-    case at::kFloat:
-      return DType::kFloat32;
-    case at::kDouble:
-      return DType::kFloat64;
-    case at::kBFloat16:
-      return DType::kBFloat16;
-    case at::kHalf:
-      return DType::kFloat16;
-    default:
-      throw std::invalid_argument("a plan takes float32, float64, bfloat16 or float16");
-  }
-}
-
-Projection projection_of(const std::string& option, const c10::TensorImpl& param) {
-  if (param.dim() < 2 || option == "off") return Projection::kOff;
-  if (option == "channel") return Projection::kChannel;
-  if (option == "layer") return Projection::kLayer;
-  if (option == "auto") return Projection::kAuto;
-  throw std::invalid_argument("adamp_fused: there is no projection named '" + option + "'");
-}
-
-// Whether a gradient can be walked beside its parameter, at the parameter's own offsets.
-bool fits(const at::Tensor& grad, const c10::TensorImpl& param) {
-  if (grad.layout() != at::kStrided || grad.is_neg() || grad.dtype() != param.dtype() ||
-      grad.device() != param.device() || !equal(grad.sizes(), param.sizes())) {
-    return false;
-  }
-  if (equal(grad.strides(), param.strides()) || param.numel() == 0) return true;
-  for (int64_t d = 0; d < param.dim(); ++d) {
-    if (param.size(d) != 1 && grad.stride(d) != param.stride(d)) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 Entry::Entry(Method method, const py::handle& slot, bool by_host, StepLock& lock)
     : param(slot.attr("param").ptr(), lock), group(slot.attr("group_index").cast<int32_t>()) {
@@ -79,19 +40,13 @@ Entry::Entry(Method method, const py::handle& slot, bool by_host, StepLock& lock
 }
 
 TensorInfo Entry::info() const {
-  const c10::TensorImpl& tensor = param.tensor();
-  TensorInfo info = {};
+  TensorInfo info = info_of(param.tensor(), projection);
   info.param = param.data;
   info.moment1 = moment1.data;
   info.moment2 = moment2.data;
   info.view = static_cast<int32_t*>(view.data);
   if (counts_on_device) info.count = step.data;
   info.count_dtype = step && step.is_double() ? DType::kFloat64 : DType::kFloat32;
-  // Without a test of rows a tensor is one run of elements.
-  info.rows = projection == Projection::kOff ? 1 : tensor.size(0);
-  info.cols = info.rows == 0 ? 0 : tensor.numel() / info.rows;
-  info.dtype = dtype_of(tensor);
-  info.projection = projection;
   return info;
 }
 

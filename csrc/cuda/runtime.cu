@@ -44,6 +44,12 @@ void device_upload(void* to, const void* from, size_t bytes, void* stream) {
   check(cudaStreamSynchronize(on), "cudaStreamSynchronize");
 }
 
+bool is_capturing(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status), "cudaStreamIsCapturing");
+  return status != cudaStreamCaptureStatusNone;
+}
+
 class StagingRing {
  public:
   explicit StagingRing(size_t bytes) : bytes_(bytes) {

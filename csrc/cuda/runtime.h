@@ -11,6 +11,9 @@ namespace adamp {
 // Copies from ordinary host memory and waits; for tables that are made once.
 void device_upload(void* to, const void* from, size_t bytes, void* stream);
 
+// Whether what is launched on `stream` goes into a graph.
+bool is_capturing(void* stream);
+
 // A host buffer that the device copies from without anybody waiting.
 class StagingRing;
 StagingRing* make_staging_ring(size_t bytes_each);

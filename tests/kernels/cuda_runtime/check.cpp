@@ -105,6 +105,7 @@ void capture() {
   std::set<void*> captured;
   for (int i = 0; i < 12; ++i) {
     runtime.capturing = i % 4 == 1;
+    expect(adamp::is_capturing(nullptr) == runtime.capturing, "a capture is not noticed");
     void* const buffer = adamp::next_staging_buffer(ring, runtime.capturing);
     expect(captured.count(buffer) == 0, "a captured buffer is handed out again");
     if (runtime.capturing) captured.insert(buffer);

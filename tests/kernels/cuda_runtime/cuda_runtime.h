@@ -14,6 +14,7 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeRelaxed };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
 constexpr unsigned cudaEventDisableTiming = 2;
 using cudaStream_t = void*;
 struct Event {
@@ -57,6 +58,11 @@ inline cudaError_t cudaGetLastError() {
   const cudaError_t last = fake::runtime.last;
   fake::runtime.last = cudaSuccess;
   return last;
+}
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status =
+      fake::runtime.capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return fake::runtime.fails() ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
   if (fake::runtime.fails()) return cudaErrorMemoryAllocation;
