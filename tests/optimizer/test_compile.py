@@ -1,4 +1,4 @@
-"""torch.compile: a step is one operator, without a break in the graph, and comes to the same bits."""
+"""torch.compile: a step is one operator, without a break in the graph, to the same bits."""
 
 import copy
 from typing import Any
@@ -63,7 +63,8 @@ def scale(net: Net, optimizer: Any, step: int) -> None:
     for p in net.parameters():
         assert p.grad is not None
         p.grad.mul_(8)
-    optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(step % 3 == 2).float()
+    optimizer.grad_scale = torch.tensor(8.0)
+    optimizer.found_inf = torch.tensor(float(step % 3 == 2))
 
 
 @pytest.mark.parametrize("tensor_lr", [False, True], ids=["number", "tensor"])

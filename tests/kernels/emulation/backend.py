@@ -5,8 +5,10 @@ The extension module is built when the first test asks for it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +46,19 @@ class EmulatedBackend(NativeBackend):
         count = self._library().emulation_staged_copies
         count.restype = ctypes.c_int64
         return int(count())
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Let copies and launches go into a graph, of which there is one at a time."""
+        self._library().emulation_begin_capture()
+        try:
+            yield
+        finally:
+            self._library().emulation_end_capture()
+
+    def replay(self) -> int:
+        """Run the graph once; how many copies and launches it has."""
+        return int(self._library().emulation_replay())
 
     def _library(self) -> ctypes.CDLL:
         assert self._extension is not None

@@ -34,7 +34,8 @@ MACHINE = tuple(
     for name in ("context", "fibers", "memory", "races", "races_hooks")
 )
 BINDING = tuple(
-    f"csrc/binding/{name}.cpp" for name in ("module", "plan", "tracker", "tensors", "step_plan", "options")
+    f"csrc/binding/{name}.cpp"
+    for name in ("module", "plan", "tracker", "tensors", "step_plan", "options")
 )
 DRIVER = tuple(
     f"tests/kernels/emulation/{name}.cpp"

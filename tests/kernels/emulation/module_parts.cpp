@@ -27,3 +27,16 @@ extern "C" __attribute__((visibility("default"))) void emulation_set_device(uint
 extern "C" __attribute__((visibility("default"))) int64_t emulation_staged_copies() {
   return emulation::device().staged_copies;
 }
+
+// For ctypes: a graph. Between the first two calls nothing runs; the third runs all of it once.
+extern "C" __attribute__((visibility("default"))) void emulation_begin_capture() {
+  emulation::device().graph.clear();
+  emulation::device().capturing = true;
+}
+extern "C" __attribute__((visibility("default"))) void emulation_end_capture() {
+  emulation::device().capturing = false;
+}
+extern "C" __attribute__((visibility("default"))) int emulation_replay() {
+  for (const auto& node : emulation::device().graph) node();
+  return static_cast<int>(emulation::device().graph.size());
+}

@@ -54,11 +54,12 @@ namespace adamp {
 using emulation::device;
 
 void device_upload(void* to, const void* from, size_t bytes, void*) {
+  if (device().capturing) throw emulation::Fault("waits for a copy while it is captured");
   std::memcpy(to, from, bytes);
   emulation::races::host_writes(to, bytes);
 }
 
-bool is_capturing(void*) { return false; }
+bool is_capturing(void*) { return device().capturing; }
 
 class StagingRing {
  public:
@@ -90,13 +91,23 @@ void* next_staging_buffer(StagingRing* ring, bool is_captured) {
   return is_captured ? ring->next_captured() : ring->next();
 }
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
-  emulation::stream.push_back({to, ring->current(), bytes});
+  const emulation::PendingCopy copy = {to, ring->current(), bytes};
+  if (device().capturing) {
+    device().graph.push_back([copy] { emulation::stream.push_back(copy); });
+    return;
+  }
+  emulation::stream.push_back(copy);
   ++device().staged_copies;
 }
 
 int resident_blocks(Method, TypeSet) { return device().blocks; }
 
-void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void*) {
+void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream) {
+  if (device().capturing) {
+    // As a graph does: with the values that the arguments have now.
+    device().graph.push_back([=] { launch_step(method, types, blocks, args, stream); });
+    return;
+  }
   if (blocks < 1) throw emulation::Fault("launches no blocks");
   if (args.n_tasks == 0 && args.blocks_left == nullptr && args.control.steps_skipped == nullptr) {
     throw emulation::Fault("launches for nothing");

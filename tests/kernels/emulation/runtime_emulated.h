@@ -11,6 +11,8 @@ struct Device {
   Schedule schedule;          // of the next launch; each launch takes the next seed
   int64_t staged_copies = 0;  // of values too many for a launch, since the start
   std::function<void(const adamp::KernelArgs&)> launch;  // takes the kernel's place, if set
+  bool capturing = false;  // copies and launches go into `graph`, and nothing runs
+  std::vector<std::function<void()>> graph;
 };
 Device& device();
 
