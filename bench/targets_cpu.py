@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from bench.lib import busy, memory
+from bench.lib import busy, memory, stacks
 from bench.lib.bandwidth import measure_bandwidth
 from bench.lib.gradients import ADVERSARY, OUTCOMES, Gradients, make_weights
 from bench.lib.implementations import (
@@ -30,6 +30,7 @@ CPU = torch.device("cpu")
 THREADS = (1, 2)
 FIVE = ("resnet18", "resnet50", "vit-b16", "gpt2-124m", "4096x4096")
 """The workloads of the first targets."""
+IN_A_STACK = ("resnet50", "gpt2-124m")
 
 # The table asks for medians of full rounds, however slow a step is.
 NO_LIMIT = 1e6
@@ -129,6 +130,16 @@ def compare(
             yield clock.cell((group, "step"), [workload.title, outcome], mine, first)
 
 
+def stack(group: str, family: Family, workload: Workload, rounds: int) -> Found:
+    """What stands around a step, on two threads."""
+    weights = make_weights(workload, CPU, torch.float32)
+    gradients = Gradients(workload, weights, "natural")
+    for name, pair in stacks.pairs(family, CPU).items():
+        mine, base = runners = [Runner(each, weights) for each in pair]
+        clock = _alternate(runners, workload, gradients, rounds, max(THREADS))
+        yield clock.cell((group, name), [workload.title], mine, base)
+
+
 def adversary(workload: Workload, rounds: int) -> Found:
     """Outcomes that change at every step, against a step that always takes two passes.
 
@@ -165,7 +176,13 @@ def measure_cpu(group: str, rounds: int, names: tuple[str, ...] = FIVE) -> Found
     """All cells of a group; ``names`` are the workloads of the first targets."""
     families = {"adamp": ADAM, "sgdp": SGD_}
     small = {"small": WORKLOADS["1000x16x16"](), "cached": memory.CACHED}
-    if group in families:
+    if group.removesuffix("-stack") in families and group.endswith("-stack"):
+        for name in IN_A_STACK:
+            yield from stack(
+                group, families[group.removesuffix("-stack")], WORKLOADS[name](), rounds
+            )
+            gc.collect()
+    elif group in families:
         for name in names:
             yield from outcomes(group, families[group], WORKLOADS[name](), rounds)
             gc.collect()  # optimizers are in reference cycles

@@ -7,10 +7,11 @@ import itertools
 
 import torch
 
-from bench.lib import memory
+from bench.lib import memory, stacks
 from bench.lib.implementations import (
     ADAM,
     SGD_,
+    Family,
     Implementation,
     Skipped,
     baseline_of,
@@ -103,6 +104,20 @@ def outcome_cells(outcome: str, found: WorkloadResult) -> Found:
             yield from _kernel("outcomes", name, found, f"{outcome}, ", row, other)
 
 
+def _measure_stack(group: str, family: Family, device: torch.device, settings: Settings) -> Found:
+    """What stands around a step, by kernel time. The baseline of the family is measured, too."""
+    for name in OUTCOMES_OF:
+        for target, (mine, base) in stacks.pairs(family, device).items():
+            members = [baseline_of(family), mine, base]
+            found = measure(WORKLOADS[name](), members, settings)
+            if isinstance(found, Skipped):
+                yield found
+                continue
+            rows = {row.implementation: row for row in found.rows}
+            own, other = rows[mine.key], rows[base.key]
+            yield from _kernel(group, target, found, "", own, other)
+
+
 def _measure_outcomes(device: torch.device, settings: Settings) -> Found:
     for name, outcome in itertools.product(OUTCOMES_OF, FIXED):
         asked = dataclasses.replace(settings, outcome=outcome)
@@ -117,6 +132,10 @@ def measure_gpu(group: str, device: torch.device, rounds: int) -> Found:
         yield from memory.cells(device, NAMES)
         return
     settings = Settings(device, rounds=rounds, budget=SECONDS, profiles=rounds)
+    if group.endswith("-gpu-stack"):
+        family = ADAM if group.startswith("adamp") else SGD_
+        yield from _measure_stack(group, family, device, settings)
+        return
     if group == "outcomes":
         yield from _measure_outcomes(device, settings)
         return

@@ -9,16 +9,21 @@ from bench.lib.workloads import WORKLOADS
 
 #: Targets whose time is not the memory's: in cache, on the host, or a count.
 UNBOUND = ("small", "cached", "adversary", "memory")
-UNBOUND_NAMES = ("bandwidth", "host", "launches", "waits", "channel", "off")
+UNBOUND_NAMES = (
+    *("bandwidth", "host", "launches", "waits", "channel", "off"),
+    *("skipped", "compiled", "replayed"),
+)
 
 NUMEL = {workload.title: workload.numel for workload in (make() for make in WORKLOADS.values())}
 """Title of a workload: its number of parameters."""
 
 
-def _bytes(states: int, mixed: bool) -> float:
+def _bytes(states: int, name: str) -> float:
     """Of one float32 parameter in a step; mixed: every third step is layer-wise."""
     one, layer = one_pass(states).total, layer_wise(states).total
-    return 4 * ((2 * one + layer) / 3 if mixed else one)
+    if name == "clipped":
+        one += 1  # the gradient, which the norm needs before the first update
+    return 4 * ((2 * one + layer) / 3 if name == "mixed" else one)
 
 
 def bound_of(target: Target, cell: Cell) -> float | None:
@@ -29,5 +34,5 @@ def bound_of(target: Target, cell: Cell) -> float | None:
     if cell.bandwidth is None or not cell.baseline or cell.workload not in NUMEL:
         return None
     family = SGD_ if "SGDP" in target.case else ADAM
-    moved = NUMEL[cell.workload] * _bytes(family.states, name == "mixed")
+    moved = NUMEL[cell.workload] * _bytes(family.states, name)
     return 1e3 * moved / cell.bandwidth / cell.baseline

@@ -135,11 +135,31 @@ def _gpu_outcomes(family: str, title: str, baseline: str, limit: float) -> list[
     ]
 
 
+def _stack(group: str, title: str, theirs: str, gpu: bool) -> list[Target]:
+    """What stands around a step, on ResNet-50 and GPT-2."""
+    most = {"scaled": 0.90, "clipped": 0.80} if gpu else {"scaled": 0.95, "clipped": 0.85}
+    rows = [
+        ("scaled", "GradScaler, no infinite gradient", f"{theirs}, GradScaler", most["scaled"]),
+        ("skipped", "GradScaler, a step that is skipped", "a step that is made", 0.10),
+        ("clipped", "max_grad_norm", f"clip_grad_norm_ + {theirs}", most["clipped"]),
+        ("compiled", "torch.compile", "a plain step", 1.0),
+    ]
+    if gpu:
+        rows.append(("replayed", "CUDA graph", "a plain step", 1.02))
+    clock = ", kernel time" if gpu else ""
+    return [
+        Target(group, name, f"{title}, {case}{clock}", to, limit, name == "compiled", gpu=gpu)
+        for name, case, to, limit in rows
+    ]
+
+
 BYTES = f"ResNet-50, {4 * one_pass(ADAM.states).total} N / kernel time"
 
 TARGETS: tuple[Target, ...] = (
     *_outcomes("adamp", "AdamP", "AdamW fused"),
     *_outcomes("sgdp", "SGDP", "SGD fused"),
+    *_stack("adamp-stack", "AdamP", "AdamW fused", gpu=False),
+    *_stack("sgdp-stack", "SGDP", "SGD fused", gpu=False),
     Target("small", "step", "AdamP, 1,000 tensors of 16 x 16", "AdamW fused", 0.15),
     Target("cached", "step", "AdamP, 512 x 512 in cache", "AdamW fused", 1.05),
     Target("busy", "step", "AdamP, ResNet-50, one of 2 cores busy", "AdamW fused", 0.60),
@@ -154,6 +174,8 @@ TARGETS: tuple[Target, ...] = (
     Target("gpu", "official", "AdamP, ResNet-50, wall", "adamp 0.3.0", 1 / 80, gpu=True),
     Target("gpu", "launches", "launches a step", "-", 1, gpu=True),
     Target("gpu", "waits", "host synchronisations a step", "-", 0, gpu=True),
+    *_stack("adamp-gpu-stack", "AdamP", "AdamW fused", gpu=True),
+    *_stack("sgdp-gpu-stack", "SGDP", "SGD fused", gpu=True),
     *_gpu_outcomes("adam", "AdamP", "AdamW fused", 1.02),
     *_gpu_outcomes("sgd", "SGDP", "SGD fused", 1.0),
     Target("memory", "beyond", "memory beyond AdamW's state", "AdamW's state", 0.01, gpu=None),
