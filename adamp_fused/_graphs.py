@@ -10,6 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from adamp_fused._options import TENSORS
 
 Groups = list[dict[str, Any]]
 
@@ -39,6 +42,14 @@ def check_groups(groups: Groups, name: Callable[[int, int], str]) -> None:
                 "capturable=False: each replay would repeat this step's count and options; use "
                 "capturable=True"
             )
+        for option in TENSORS:
+            value = group[option]
+            if isinstance(value, Tensor) and not value.is_cpu and value.dtype != torch.float32:
+                raise TypeError(
+                    f"step() is being captured into a CUDA graph and {option} of group {index} is "
+                    f"a tensor of {value.dtype} on {str(value.device)!r}, which the host would "
+                    "have to read; use a float32 tensor, which each replay reads"
+                )
         for i, param in enumerate(group["params"]):
             if param.requires_grad and param.grad is None:
                 raise RuntimeError(

@@ -117,6 +117,16 @@ bool asks_for_kernels(PyObject* group) {
   return asks_for(fused, true) && asks_for(foreach, false) && asks_for(differentiable, false);
 }
 
+// Whether the options of training in 16 bits, which is to come, say nothing.
+bool asks_for_no_more(PyObject* group) {
+  static PyObject* const state_dtype = PyUnicode_InternFromString("state_dtype");
+  static PyObject* const master_weights = PyUnicode_InternFromString("master_weights");
+  static PyObject* const stochastic = PyUnicode_InternFromString("stochastic_rounding");
+  return PyDict_GetItem(group, state_dtype) == Py_None &&
+         PyDict_GetItem(group, master_weights) == Py_False &&
+         PyDict_GetItem(group, stochastic) == Py_False;
+}
+
 }  // namespace
 
 Hyper hyper_of(Method method, const GroupNumbers& group) {
@@ -171,7 +181,7 @@ bool OptionReader::read(PyObject* group, const Planned& planned, Hyper& h) const
          read_number(group, n.eps, h.eps) && read_number(group, n.delta, h.delta) &&
          read_number(group, n.wd_ratio, h.wd_ratio) && read_flag(group, n.nesterov, h.nesterov) &&
          read_flag(group, n.maximize, h.maximize) && read_flag(group, n.capturable, capturable) &&
-         capturable == planned.capturable && asks_for_kernels(group) &&
+         capturable == planned.capturable && asks_for_kernels(group) && asks_for_no_more(group) &&
          for_method(method, [&](auto m) { return read_own(m, group, h); });
 }
 

@@ -163,3 +163,23 @@ def test_numbers_of_other_types(backend: Target, kind: Kind) -> None:
         results.append([p.detach() for p in params])
     for other in results[1:]:
         assert all(map(torch.equal, results[0], other))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state_dtype", torch.float32),
+        ("master_weights", True),
+        ("master_weights", "split"),
+        ("stochastic_rounding", True),
+    ],
+)
+def test_not_supported_yet(backend: Target, kind: Kind, name: str, value: Any) -> None:
+    """Options of training in 16 bits are in every group, and refused, given or set later."""
+    optimizer, params = ready(kind, backend)
+    assert all(name in group for group in optimizer.state_dict()["param_groups"])
+    with pytest.raises(ValueError, match=f"{name}=.* must be .*leave it out"):
+        kind.make(params, backend, **{name: value})
+    optimizer.step()
+    optimizer.param_groups[1][name] = value
+    assert f"group 1: {name}=" in str(fails_and_changes_nothing(optimizer, params))

@@ -117,14 +117,24 @@ def test_no_value_is_read(backend: Target, kind: Kind, tensor_lr: bool) -> None:
 
 
 @pytest.mark.skipif(not GPU, reason="only a GPU is waited for")
-def test_host_does_not_wait(backend: Target, kind: Kind) -> None:
-    """No step synchronises with the device, capturable or not."""
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"capturable": True}, {"grad_scaling": True}, {"max_grad_norm": 1.0}],
+    ids=["plain", "capturable", "scaled", "clipped"],
+)
+def test_host_does_not_wait(backend: Target, kind: Kind, options: dict[str, Any]) -> None:
+    """No step synchronises with the device, whatever has a say in it."""
     if backend.device == "cpu":
         pytest.skip(f"{backend.label} runs on the host")
-    optimizer, pairs = model(kind, backend)
-    run(optimizer, pairs, SCRIPT[:2])
+    _, pairs = model(kind, backend)
+    optimizer = kind.make([pair.p for pair in pairs], backend, **options)
     for pair in pairs:
         pair.p.grad = torch.ones_like(pair.p)
+    if "grad_scaling" in options:
+        optimizer.grad_scale = torch.tensor(2.0, device=backend.device)
+        optimizer.found_inf = torch.tensor(0.0, device=backend.device)
+    optimizer.step()
+    optimizer.step()
     torch.cuda.set_sync_debug_mode("error")
     try:
         optimizer.step()

@@ -13,6 +13,7 @@ from torch.library import opcheck
 from conftest import Kind
 
 BACKENDS = ("eager", "aot_eager", "inductor")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "nesterov": {"nesterov": True, "maximize": True},
@@ -39,7 +40,7 @@ class Net(nn.Module):
 def made(kind: Kind, lr: Any, **options: Any) -> tuple[Net, Any]:
     """A network, and an optimizer of two groups."""
     torch.manual_seed(0)
-    net = Net()
+    net = Net().to(DEVICE)
     first = list(net.first.parameters())
     rest = [*net.second.parameters(), net.odd]
     groups = [{"params": first}, {"params": rest, "weight_decay": 0.1, "wd_ratio": 0.5}]
@@ -63,8 +64,8 @@ def scale(net: Net, optimizer: Any, step: int) -> None:
     for p in net.parameters():
         assert p.grad is not None
         p.grad.mul_(8)
-    optimizer.grad_scale = torch.tensor(8.0)
-    optimizer.found_inf = torch.tensor(float(step % 3 == 2))
+    optimizer.grad_scale = torch.tensor(8.0, device=DEVICE)
+    optimizer.found_inf = torch.tensor(float(step % 3 == 2), device=DEVICE)
 
 
 @pytest.mark.parametrize("tensor_lr", [False, True], ids=["number", "tensor"])
@@ -75,7 +76,7 @@ def test_same_bits(kind: Kind, compiler: str, options: dict[str, Any], tensor_lr
     results = []
     for compiled in (False, True):
         torch._dynamo.reset()
-        lr: Any = torch.tensor(0.1) if tensor_lr else 0.1
+        lr: Any = torch.tensor(0.1, device=DEVICE) if tensor_lr else 0.1
         net, optimizer = made(kind, lr, **options)
         counter = CompileCounterWithBackend(compiler)
         step = torch.compile(optimizer.step, fullgraph=True, backend=counter)
@@ -93,6 +94,26 @@ def test_same_bits(kind: Kind, compiler: str, options: dict[str, Any], tensor_lr
         if optimizer.steps_skipped is not None:
             assert optimizer.steps_skipped.item() == 1
     assert all(map(torch.equal, *results))
+
+
+def test_inside_a_compiled_function(kind: Kind) -> None:
+    """A compiled function that calls the step has no break either."""
+    torch._dynamo.reset()
+    results = []
+    for compiled in (False, True):
+        net, optimizer = made(kind, torch.tensor(0.1, device=DEVICE))
+
+        def shrink_and_step(factor: Tensor, net: Net = net, optimizer: Any = optimizer) -> Tensor:
+            optimizer.step()
+            return net.first.weight.sum() * factor
+
+        run = torch.compile(shrink_and_step, fullgraph=True) if compiled else shrink_and_step
+        for number in range(3):
+            give(net, number)
+            sums = run(torch.tensor(2.0, device=DEVICE))
+        results.append([*everything(net, optimizer), sums])
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one.double(), other.double(), rtol=1e-6)
 
 
 def test_a_number_is_compiled_in(kind: Kind) -> None:
@@ -145,14 +166,14 @@ def test_gradients_that_come_and_go(kind: Kind) -> None:
 
 def test_training_step(kind: Kind) -> None:
     """A compiled training step breaks at backward() at most, as with torch's own optimizers."""
-    x = torch.randn(16, 6, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(16, 6, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     breaks = []
     for ours in (True, False):
         torch._dynamo.reset()
         torch.manual_seed(0)
-        net, optimizer = made(kind, torch.tensor(0.1))
+        net, optimizer = made(kind, torch.tensor(0.1, device=DEVICE))
         if not ours:
-            optimizer = torch.optim.AdamW(net.parameters(), lr=torch.tensor(0.1))
+            optimizer = torch.optim.AdamW(net.parameters(), lr=torch.tensor(0.1, device=DEVICE))
 
         def train(net: Net = net, optimizer: Any = optimizer) -> Tensor:
             optimizer.zero_grad(set_to_none=False)
@@ -169,11 +190,11 @@ def test_training_step(kind: Kind) -> None:
 
 def test_loss_goes_down(kind: Kind) -> None:
     """Compiled with the loop around it, training comes to what it comes to uncompiled."""
-    x = torch.randn(16, 6, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(16, 6, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     losses = []
     for compiled in (False, True):
         torch._dynamo.reset()
-        net, optimizer = made(kind, torch.tensor(0.05))
+        net, optimizer = made(kind, torch.tensor(0.05, device=DEVICE))
 
         def train(net: Net = net, optimizer: Any = optimizer) -> Tensor:
             loss = net(x)

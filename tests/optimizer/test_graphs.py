@@ -190,6 +190,11 @@ def test_refused(kind: Kind, graphs: Graphs) -> None:
     assert "use capturable=True" in refused(graphs, optimizer, params)
     optimizer.param_groups[0]["capturable"] = True
     optimizer.step()
+    wide = torch.tensor(0.1, dtype=torch.float64, device="meta")
+    optimizer.param_groups[0]["lr"], lr = wide, optimizer.param_groups[0]["lr"]
+    assert "use a float32 tensor" in refused(graphs, optimizer, params)
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.step()
     with graphs.capture(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(_graphs, "captured_device", lambda: torch.device("cuda", 1))
         message = str(fails_and_changes_nothing(optimizer, params))

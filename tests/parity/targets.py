@@ -75,7 +75,7 @@ TARGETS = [
     Target("reference", "reference", "cpu"),
     Target("cpu", "cpu", "cpu"),
     *([Target("reference-gpu", "reference", "cuda")] if GPU else []),
-    Target("triton", "triton", "cuda" if GPU else "cpu", slow=not GPU),
+    Target("triton", "triton", "cuda" if GPU else "cpu", slow=not GPU, lr_stays_on_device=True),
     Target("cuda", "cuda", "cuda"),
 ]
 

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
+from torch import nn
 from torch.nn import Parameter
 from torch.nn.functional import cosine_similarity
 
@@ -11,11 +13,12 @@ from adamp_fused import FusedAdamP
 from parity.gradients import SCRIPT, generator, scripted
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+TRAINING = README.parent / "docs" / "training.md"
 
 
-def block_after(heading: str) -> str:
+def block_after(heading: str, page: Path = README) -> str:
     """The first block of Python under a heading."""
-    section = README.read_text(encoding="utf-8").split(f"## {heading}\n")[1]
+    section = page.read_text(encoding="utf-8").split(f"## {heading}\n")[1]
     found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert found
     return found[1]
@@ -39,3 +42,27 @@ def test_equivalent_to() -> None:
         outcomes.add(int(optimizer.state[p]["view"]))
         assert torch.allclose(p, twin["p"], rtol=1e-12, atol=1e-14)
     assert outcomes == {0, 1, 2}
+
+
+@pytest.mark.parametrize("heading", ["GradScaler", "Clipping", "torch.compile"])
+def test_around_the_step(heading: str) -> None:
+    """The examples run as they stand, on a CPU where they name a GPU."""
+    model = nn.Linear(4, 3)
+    loss = model(torch.ones(2, 4)).sum()
+    given = {"torch": torch, "FusedAdamP": FusedAdamP, "model": model, "loss": loss}
+    if heading == "torch.compile":
+        loss.backward()
+        given["optimizer"] = FusedAdamP(model.parameters())
+    exec(block_after(heading, TRAINING).replace('"cuda"', '"cpu"'), given)
+    optimizer = given["optimizer"]
+    if heading == "torch.compile":
+        given["step"]()
+    elif heading == "Clipping":
+        loss.backward()
+        optimizer.step()
+    assert optimizer.state[model.weight]["step"].item() == 1
+
+
+def test_graph_is_python() -> None:
+    """The example that needs a GPU is at least Python."""
+    compile(block_after("CUDA graphs", TRAINING), str(TRAINING), "exec")
