@@ -99,8 +99,8 @@ std::vector<Hyper> hypers_of(Method method, at::Device device, const OptionalTen
   for (size_t i = 0; i < lrs.size(); ++i) {
     const double* const n = numbers.data() + i * kNumbers;
     const int64_t* const f = flags.data() + i * kFlags;
-    GroupNumbers group = {n[0], n[1], nullptr, nullptr, n[2], n[3], n[4], n[5], n[6],
-                          f[0] != 0, f[1] != 0, f[2] != 0};
+    GroupNumbers group = {n[0], n[1], nullptr, nullptr,   n[2],      n[3],
+                          n[4], n[5], n[6],    f[0] != 0, f[1] != 0, f[2] != 0};
     take_number(lrs.get(i), device, group.lr, group.device_lr);
     take_number(decays.get(i), device, group.weight_decay, group.device_weight_decay);
     hypers.push_back(hyper_of(method, group));
@@ -112,7 +112,8 @@ std::vector<Hyper> hypers_of(Method method, at::Device device, const OptionalTen
 class Staged {
  public:
   at::Tensor stage(const at::Tensor& tensor, at::IntArrayRef strides) {
-    if (tensor.numel() == 0 || (equal(tensor.strides(), strides) && !tensor.is_neg())) return tensor;
+    if (tensor.numel() == 0 || (equal(tensor.strides(), strides) && !tensor.is_neg()))
+      return tensor;
     const at::Tensor copy = at::empty_strided(tensor.sizes(), strides, tensor.options());
     copy.copy_(tensor);
     copies_.emplace_back(tensor, copy);
@@ -175,8 +176,7 @@ void step(c10::string_view name, at::TensorList params, at::TensorList grads,
       info.view = static_cast<int32_t*>(views[view++].mutable_data_ptr());
     }
     if (!steps.empty()) {
-      info.count_dtype =
-          steps[i].scalar_type() == at::kDouble ? DType::kFloat64 : DType::kFloat32;
+      info.count_dtype = steps[i].scalar_type() == at::kDouble ? DType::kFloat64 : DType::kFloat32;
       if (!by_host) info.count = steps[i].mutable_data_ptr();
     }
     at::Tensor grad = grads[i];
@@ -198,8 +198,7 @@ void step(c10::string_view name, at::TensorList params, at::TensorList grads,
     control.norm_dtype =
         grad_norm->scalar_type() == at::kDouble ? DType::kFloat64 : DType::kFloat32;
   }
-  const std::vector<Hyper> hypers =
-      hypers_of(method, device, lrs, weight_decays, numbers, flags);
+  const std::vector<Hyper> hypers = hypers_of(method, device, lrs, weight_decays, numbers, flags);
 
   Plans& all = plans();
   const std::lock_guard<std::mutex> lock(all.mutex);

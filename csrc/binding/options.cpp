@@ -59,8 +59,6 @@ void set_own(AdamP, double beta1, double beta2, Hyper& h) {
   h.beta1 = beta1;
   h.beta2 = beta2;
   h.one_minus_beta1 = 1 - beta1;
-  h.log_beta1 = std::log(beta1);
-  h.log_beta2 = std::log(beta2);
 }
 
 void set_own(SGDP, double momentum, double dampening, Hyper& h) {

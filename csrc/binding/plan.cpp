@@ -72,8 +72,8 @@ void Plan::gather() {
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> Plan::inputs() {
   gather();
-  // Two flags of half the size, and two logarithms.
-  constexpr int64_t kFields = sizeof(Scalars<double>) / sizeof(double) + 1 + 2;
+  // With two flags of half the size.
+  constexpr int64_t kFields = sizeof(Scalars<double>) / sizeof(double) + 1;
   const int64_t n = static_cast<int64_t>(step_.grads().size());
   const int64_t n_hypers = static_cast<int64_t>(step_.hypers().size());
   at::Tensor addresses = at::empty({n}, at::kLong), indices = at::empty({n}, at::kLong);
@@ -95,8 +95,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> Plan::inputs() {
     for (const double value :
          {h.beta1, h.one_minus_beta1, h.beta2, h.one_minus_beta2, h.inv_root_bias_correction2,
           h.eps, h.step_size, h.decay, h.decay_projected, h.delta, h.factor,
-          static_cast<double>(h.nesterov), static_cast<double>(buffer), hyper.log_beta1,
-          hyper.log_beta2}) {
+          static_cast<double>(h.nesterov), static_cast<double>(buffer)}) {
       *to++ = value;
     }
     int64_t* const of_device = number_addresses.mutable_data_ptr<int64_t>() + 2 * i;

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include <cstdint>
+
 #if defined(__CUDACC__)
 #define ADAMP_FN __host__ __device__ __forceinline__
 #else
@@ -31,6 +33,17 @@ struct Math<double> {
 template <class T>
 ADAMP_FN T square_root(T x) {
   return Math<T>::square_root(x);
+}
+
+// base^exponent of a whole exponent of at least 0. By squaring, so that host and device come to the
+// same bits; off by some exponent * 1e-16 of itself, as base is by its own rounding.
+ADAMP_FN double power(double base, double exponent) {
+  double result = 1;
+  for (uint64_t left = static_cast<uint64_t>(exponent); left != 0; left >>= 1) {
+    if (left & 1) result *= base;
+    base *= base;
+  }
+  return result;
 }
 
 }  // namespace adamp

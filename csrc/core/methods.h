@@ -68,10 +68,10 @@ struct AdamP {
   // moment, too, where the option project_buffer says so.
   static constexpr bool kUpdateIsMoment = false;
 
-  // 1 - beta^step, for each beta; `step`: the count after the step.
+  // `step`: the count after the step.
   static ADAMP_FN void correct_bias(const Hyper& h, double step, StepNumbers& now) {
-    now.inv_bias_correction1 = 1 / -expm1(step * h.log_beta1);
-    now.inv_root_bias_correction2 = 1 / sqrt(-expm1(step * h.log_beta2));
+    now.inv_bias_correction1 = 1 / (1 - power(h.beta1, step));
+    now.inv_root_bias_correction2 = 1 / square_root(1 - power(h.beta2, step));
   }
 
   template <class T, class S>

@@ -33,7 +33,6 @@ struct Hyper {
   double decay_factor;  // of weight_decay; SGDP: 1 / (1 - momentum), AdamP: 1
   double wd_ratio, delta, eps;
   double beta1, one_minus_beta1, beta2;  // see Scalars in methods.h
-  double log_beta1, log_beta2;           // for the corrections of the bias
   int8_t nesterov, maximize, project_buffer;
 };
 

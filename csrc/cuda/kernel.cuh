@@ -21,6 +21,7 @@
 // while the others, the consumers, do this one (tensor_work.cuh).
 #pragma once
 
+#include "norm.cuh"
 #include "producer.cuh"
 #include "tensor_work.cuh"
 
@@ -29,14 +30,12 @@ namespace adamp {
 // The consumers' part in one task.
 template <class M, class Types>
 struct TaskWork {
-  const KernelArgs& args;
   const Launch& launch;
   const Prefetched& given;
   SharedMemory<typename Types::param_t>& memory;
   TensorWork<M, Types> work;
 
   ADAMP_DEVICE void run() {
-    if (given.task.kind == TaskKind::kNorm) return add_to_norm();
     if (thread_index() == 0) {
       using S = typename SharedMemory<typename Types::param_t>::S;
       memory.scalars = make_scalars<S>(given.hyper, given.numbers, factor());
@@ -107,40 +106,6 @@ struct TaskWork {
     return launch.factor * load_cross_block(&launch.norm->coefficient);
   }
 
-  // Leaves the sum of the squares of some tiles; whoever is last finds the norm of all.
-  ADAMP_DEVICE void add_to_norm() {
-    double sum = 0;
-    if (given.grad != nullptr) {
-      for (int64_t i = 0; i < given.task.tile_count; ++i) {
-        sum += work.squares(launch.tiles[given.task.first_tile + i]);
-      }
-    }
-    sum = work.sum_of_consumers(sum);
-    Norm& norm = *args.norm;
-    if (thread_index() == 0) {
-      store_cross_block(&args.squares[given.number], sum);
-      memory.flag = fetch_add_acq_rel(&norm.arrived, 1) + 1 == args.n_norm_tasks;
-    }
-    sync_consumers();
-    if (!memory.flag) return;
-    sum = 0;
-    for (uint32_t i = thread_index(); i < args.n_norm_tasks; i += consumer_count()) {
-      sum += load_cross_block(&args.squares[i]);
-    }
-    sum = work.sum_of_consumers(sum);
-    if (thread_index() != 0) return;
-    const double root = square_root(sum);
-    const Control& control = args.control;
-    if (control.norm_dtype == DType::kFloat64) {
-      *static_cast<double*>(control.grad_norm) = root;
-    } else {
-      *static_cast<float*>(control.grad_norm) = static_cast<float>(root);
-    }
-    store_cross_block(&norm.arrived, 0u);
-    store_cross_block(&norm.coefficient, clip_coefficient(root, control.max_norm));
-    store_release(&norm.known, 1);
-  }
-
   // This tile has not arrived yet, so that others are missing as well, and nothing is decided.
   ADAMP_DEVICE void check_arrival() const {
     if (load_relaxed(&decision().arrived) >= given.tensor.tile_count) {
@@ -163,31 +128,45 @@ struct TaskWork {
   }
 };
 
+// body(a value of the storage type).
+template <TypeSet kTypes, class Body>
+ADAMP_DEVICE void for_dtype(DType dtype, const Body& body) {
+  if constexpr (kTypes == TypeSet::kFloat32) {
+    return body(float());
+  } else {
+    switch (dtype) {
+      case DType::kBFloat16:
+        return body(BFloat16());
+      case DType::kFloat16:
+        return body(Float16());
+      case DType::kFloat64:
+        if constexpr (kTypes == TypeSet::kAll) body(double());
+        return;
+      case DType::kFloat32:
+        return body(float());
+    }
+  }
+}
+
 template <class M, class Types>
-ADAMP_DEVICE void run_task(const KernelArgs& args, const Launch& launch, const Prefetched& given) {
+ADAMP_DEVICE void run_task(const Launch& launch, const Prefetched& given) {
   auto& memory =
       *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
-  TaskWork<M, Types>{args, launch, given, memory, {launch, given, memory}}.run();
+  TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
 }
 
 template <class M, TypeSet kTypes>
 ADAMP_DEVICE void run_task_of(const KernelArgs& args, const Launch& launch,
                               const Prefetched& given) {
-  if constexpr (kTypes == TypeSet::kFloat32) {
-    return run_task<M, Types<float>>(args, launch, given);
-  } else {
-    switch (given.tensor.info.dtype) {
-      case DType::kBFloat16:
-        return run_task<M, Types<BFloat16>>(args, launch, given);
-      case DType::kFloat16:
-        return run_task<M, Types<Float16>>(args, launch, given);
-      case DType::kFloat64:
-        if constexpr (kTypes == TypeSet::kAll) run_task<M, Types<double>>(args, launch, given);
-        return;
-      case DType::kFloat32:
-        return run_task<M, Types<float>>(args, launch, given);
+  const bool is_norm = given.task.kind == TaskKind::kNorm;
+  for_dtype<kTypes>(given.tensor.info.dtype, [&](auto storage) {
+    using Storage = decltype(storage);
+    if (is_norm) {
+      NormTask<Types<Storage>>{args, launch, given}.run();
+    } else {
+      run_task<M, Types<Storage>>(launch, given);
     }
-  }
+  });
 }
 
 ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
@@ -237,14 +216,15 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   }
   if (thread_index() == 0) state.launch = launch_of(args);
   sync_block();
-  for (uint32_t turn = 0;; ++turn) {
-    Prefetched& next = state.prefetched[turn % 2];
+  for (state.turns[thread_index()] = 0;; ++state.turns[thread_index()]) {
+    const uint32_t turn = state.turns[thread_index()];
     if (produces) {
-      produce<M>(args, state.launch, next);
+      produce<M>(args, state.launch, state.prefetched[turn % 2]);
     } else if (turn > 0) {
       run_task_of<M, kTypes>(args, state.launch, state.prefetched[1 - turn % 2]);
     }
     sync_block();
+    const Prefetched& next = state.prefetched[state.turns[thread_index()] % 2];
     if (next.number < args.n_tasks) continue;
     // Every block takes one number beyond the last task; the highest was taken last.
     if (thread_index() == consumer_count() && next.number == args.n_tasks + block_count() - 1) {

@@ -36,6 +36,9 @@ struct BlockState {
   Launch launch;
   Prefetched prefetched[2];
   uint32_t is_last;  // of the blocks, to leave
+  // How many tasks each thread has seen. Here it takes no register from the loops over elements:
+  // AdamP's kernels for 16-bit types would spill one on compute capability 10.0.
+  uint32_t turns[block_size(TypeSet::kFloat32)];
 };
 constexpr int kStateBytes = (static_cast<int>(sizeof(BlockState)) + 15) / 16 * 16;
 

@@ -17,25 +17,6 @@ struct SpanWork {
   using state_t = typename Types::state_t;
   static constexpr bool kMoment2 = kTwoMoments<M>;
 
-  // The sum of the squares of those gradients that this thread loads, which the step will read
-  // again.
-  static ADAMP_DEVICE double squares(const Span<Types>& span, double factor) {
-    const S scale = S(factor);
-    double sum = 0;
-    span.for_each([&](auto count, int i) {
-      constexpr int kCount = decltype(count)::value;
-      const Pack<grad_t, kCount> g = load<kCount, false>(span.g + i);
-      S squares = S(0);
-#pragma unroll
-      for (int k = 0; k < kCount; ++k) {
-        const S grad = g.get(k) * scale;
-        squares += grad * grad;
-      }
-      sum += squares;
-    });
-    return sum;
-  }
-
   // Moves the moments of a span; kUpdate: and the weights, by the plain update; kKeep: p, g and u
   // stay in the tile; kSecondPass: the tensor will be read again once it is decided.
   template <bool kUpdate, bool kKeep, bool kSecondPass>

@@ -18,25 +18,6 @@ struct TensorWork {
   const Prefetched& given;
   Memory& memory;
 
-  // The squares of those gradients of a tile that this thread loads.
-  ADAMP_DEVICE double squares(const Tile& tile) const {
-    return Loops::squares(span_of(tile), launch.factor);
-  }
-
-  // The sum of what each consumer has; thread 0 gets it.
-  ADAMP_DEVICE double sum_of_consumers(double own) {
-    for (int mask = kWarpSize / 2; mask > 0; mask /= 2) own += shuffle_xor(own, mask);
-    const int warp = thread_index() / kWarpSize, warps = consumer_count() / kWarpSize;
-    if (lane_index() == 0) memory.warp_squares[warp] = own;
-    sync_consumers();
-    double sum = 0;
-    if (thread_index() == 0) {
-      for (int i = 0; i < warps; ++i) sum += memory.warp_squares[i];
-    }
-    sync_consumers();
-    return sum;
-  }
-
   // Moves the moments of a tile and updates what may be; then, if the tensor needs a decision,
   // calls arrive().
   template <class Arrive>

@@ -55,6 +55,7 @@ def main() -> None:
     options.hardware = lambda device: options.Hardware("cuda", 32)
     given = {"lr": 0.1, "weight_decay": 0.0, "eps": 1e-8, "delta": 0.1, "wd_ratio": 0.1}
     given |= {"betas": (0.9, 0.999), "nesterov": False, "maximize": False, "capturable": False}
+    given |= {"state_dtype": None, "master_weights": False, "stochastic_rounding": False}
     group: dict[str, Any] = {"params": [], "projection": "off", **given}
     slots, state = [], {}
     for dtype in DTYPES:

@@ -106,6 +106,17 @@ def load_or(address, otherwise, TYPE: tl.constexpr):
 
 
 @device
+def power(base, exponent):
+    """A float64 to a whole exponent of at least 0, by squaring; ``power`` in csrc/core."""
+    result = base * 0.0 + 1.0
+    while exponent > 0:
+        result = tl.where((exponent & 1) != 0, result * base, result)
+        base *= base
+        exponent = exponent >> 1
+    return result
+
+
+@device
 def is_skipped(step_table, CONTROLLED: tl.constexpr):
     """1 where an infinite gradient has been found, else 0."""
     skipped = 0
@@ -130,8 +141,10 @@ def load_numbers(step_table, index, REAL: tl.constexpr, CONTROLLED: tl.constexpr
         count_address = tl.load(own + 4)
         if count_address != 0:
             count = load_or(count_address, 0.0, REAL) + 1.0
-            lr /= 1.0 - tl.exp(count * tl.load(at + 13))
-            inv_root_bias_correction2 = 1.0 / tl.sqrt(1.0 - tl.exp(count * tl.load(at + 14)))
+            lr /= 1.0 - power(tl.load(at), count.to(tl.int64))
+            inv_root_bias_correction2 = 1.0 / tl.sqrt(
+                1.0 - power(tl.load(at + 2), count.to(tl.int64))
+            )
     return Numbers(
         beta1=tl.load(at).to(REAL),
         one_minus_beta1=tl.load(at + 1).to(REAL),

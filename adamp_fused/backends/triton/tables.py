@@ -93,8 +93,7 @@ class Numbers(NamedTuple):
     ``step_size``, ``decay`` and ``decay_projected`` are still to be multiplied by a learning rate
     that lives on the device, the last two also by such a weight decay. ``factor`` is that of the
     gradient, ``nesterov`` and ``project_buffer`` are 0 or 1. See ``Scalars`` in
-    csrc/core/methods.h. Behind them a row has the logarithms of AdamP's betas, from which the
-    corrections of the bias follow where the device counts.
+    csrc/core/methods.h.
     """
 
     beta1: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 KERNEL = "cuda/kernel.cuh"
 PRODUCER = "cuda/producer.cuh"
+NORM = "cuda/norm.cuh"
 TENSOR = "cuda/tensor_work.cuh"
 LOOPS = "cuda/span_work.cuh"
 SUMS = "cuda/row_sums.cuh"
@@ -22,6 +23,7 @@ TILES = "core/tiles.h"
 DEVICE_CODE = (
     KERNEL,
     PRODUCER,
+    NORM,
     TENSOR,
     LOOPS,
     SUMS,

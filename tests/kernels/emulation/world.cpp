@@ -116,8 +116,6 @@ Hyper World::hyper(size_t tensor, int step) const {
   if (case_.method == Method::kAdamP) {
     h.one_minus_beta1 = 0.1;
     h.beta2 = 0.999;
-    h.log_beta1 = std::log(0.9);
-    h.log_beta2 = std::log(0.999);
     const double count = made(tensors_[tensor], step) + 1;
     n.inv_bias_correction1 = 1 / (1 - std::pow(0.9, count));
     n.inv_root_bias_correction2 = 1 / std::sqrt(1 - std::pow(0.999, count));

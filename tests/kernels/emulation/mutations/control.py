@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import CONTROL, HOST, KERNEL, LOOPS, PRODUCER
+from kernels.emulation.sources import CONTROL, HOST, KERNEL, NORM, PRODUCER
 
 MUTATIONS = (
     Mutation(
@@ -80,11 +80,11 @@ MUTATIONS = (
         "a scale for its inverse", CONTROL, "1 / double(*control.grad_scale)", "*control.grad_scale"
     ),
     Mutation(
-        "the norm before unscaling", LOOPS, "const S scale = S(factor);", "const S scale = 1;"
+        "the norm before unscaling", NORM, "const S scale = S(launch.factor);", "const S scale = 1;"
     ),
     Mutation(
         "the norm without its root",
-        KERNEL,
+        NORM,
         "const double root = square_root(sum);",
         "const double root = sum;",
     ),
@@ -108,7 +108,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the norm without the last task",
-        KERNEL,
+        NORM,
         "+ 1 == args.n_norm_tasks;",
         "+ 2 == args.n_norm_tasks;",
     ),
@@ -120,11 +120,11 @@ MUTATIONS = (
     ),
     Mutation(
         "the gradient of another step in the norm",
-        KERNEL,
+        NORM,
         "if (given.grad != nullptr) { for",
         "{ for",
     ),
-    Mutation("norm tasks not reset", KERNEL, "store_cross_block(&norm.arrived, 0u);", ""),
+    Mutation("norm tasks not reset", NORM, "store_cross_block(&norm.arrived, 0u);", ""),
     Mutation(
         "the norm stays known",
         KERNEL,
