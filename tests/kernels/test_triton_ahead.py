@@ -41,12 +41,25 @@ def compiled(target: str, folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def variants(request: pytest.FixtureRequest, tmp_path_factory: Any) -> list[dict[str, Any]]:
+def everything(request: pytest.FixtureRequest, tmp_path_factory: Any) -> list[dict[str, Any]]:
     """Every variant that is compiled for a target, with the limit on its registers."""
     pytest.importorskip("triton", reason="Triton is not installed")
     found = compiled(request.param, tmp_path_factory.mktemp("triton"))
     limit = REGISTERS[request.param.split(":")[0]]
     return [variant | {"limit": limit} for variant in found]
+
+
+@pytest.fixture(scope="module")
+def variants(everything: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every variant of the step."""
+    return [variant for variant in everything if "norm" not in variant]
+
+
+def test_norm(everything: list[dict[str, Any]]) -> None:
+    """The kernel of the norm compiles for every type, and has registers for many programs."""
+    norms = [variant for variant in everything if "norm" in variant]
+    assert {norm["norm"] for norm in norms} == {"float32", "float64", "bfloat16", "float16"}
+    assert all(norm["spilled"] == 0 and norm["registers"] <= 64 for norm in norms)
 
 
 def test_every_variant_compiles(variants: list[dict[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from adamp_fused._methods import SGDP, AdamP, Method
 from adamp_fused.backends.protocol import Slot
 from adamp_fused.backends.triton import options, stages, tables
 from adamp_fused.backends.triton.kernels import step_kernel
+from adamp_fused.backends.triton.norms import norm_kernel
 from bench.lib.workloads import WORKLOADS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -53,10 +54,12 @@ def shapes_of(model: str, dtype: torch.dtype) -> int:
     return tables.build(slots, ("exp_avg", "exp_avg_sq"), block_size, span).shapes
 
 
-def build(target: GPUTarget, method: type[Method], dtype: torch.dtype, shapes: int) -> Any:
+def build(
+    target: GPUTarget, method: type[Method], dtype: torch.dtype, shapes: int, controlled: bool
+) -> Any:
     """Compile with what a launch passes."""
     hardware = options.Hardware(target.backend, target.warp_size)
-    given = options.compile_options(method, dtype, shapes, hardware)
+    given = options.compile_options(method, dtype, shapes, hardware, controlled)
     names = step_kernel.arg_names
     constants = {name: given.pop(name) for name in names if name in given}
     real = {torch.float32: "*fp32", torch.float64: "*fp64"}[options.real(dtype)]
@@ -65,6 +68,19 @@ def build(target: GPUTarget, method: type[Method], dtype: torch.dtype, shapes: i
     # A launch sees from their addresses that the allocator has aligned the tables.
     aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in pointers}
     source = ASTSource(step_kernel, signature, constants, aligned)
+    return triton.compile(source, target=target, options=given)
+
+
+def build_norm(target: GPUTarget, dtype: torch.dtype) -> Any:
+    """Compile the kernel of the norm."""
+    given = options.norm_options(dtype, options.Hardware(target.backend, target.warp_size))
+    names = norm_kernel.arg_names
+    constants = {name: given.pop(name) for name in names if name in given}
+    pointers = TABLES | {"partial": "*fp64", "result": "*fp64", "norm": "*fp32", "pieces": "*i32"}
+    signature = dict.fromkeys(names, "constexpr")
+    signature |= {name: kind for name, kind in pointers.items() if name in names}
+    signature["is_first"] = "i32"
+    source = ASTSource(norm_kernel, signature, constants)
     return triton.compile(source, target=target, options=given)
 
 
@@ -119,17 +135,20 @@ def amd_resources(text: str) -> dict[str, int]:
 
 
 def report(
-    target: GPUTarget, model: str, method: type[Method], dtype: torch.dtype
+    target: GPUTarget, model: str, method: type[Method], dtype: torch.dtype, controlled: bool
 ) -> dict[str, Any]:
     """Compile one variant, and look at the result."""
-    kernel = build(target, method, dtype, shapes_of(model, dtype))
+    kernel = build(target, method, dtype, shapes_of(model, dtype), controlled)
+    text = kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"]
+    found = {"model": model, "adam": method is AdamP, "dtype": str(dtype).removeprefix("torch.")}
+    return found | resources(target, kernel) | {"widths": widths(text)}
+
+
+def resources(target: GPUTarget, kernel: Any) -> dict[str, int]:
+    """Registers and what is spilled."""
     if target.backend == "cuda":
-        found = nvidia_resources(kernel.asm["cubin"]) | {"widths": widths(kernel.asm["ptx"])}
-    else:
-        text = kernel.asm["amdgcn"]
-        found = amd_resources(text) | {"widths": widths(text)}
-    adam = method is AdamP
-    return {"model": model, "adam": adam, "dtype": str(dtype).removeprefix("torch."), **found}
+        return nvidia_resources(kernel.asm["cubin"])
+    return amd_resources(kernel.asm["amdgcn"])
 
 
 def main() -> None:
@@ -139,7 +158,13 @@ def main() -> None:
     for model, dtypes in MODELS.items():
         for dtype in dtypes:
             for method in (AdamP, SGDP):
-                print(json.dumps(report(target, model, method, dtype)), flush=True)
+                print(json.dumps(report(target, model, method, dtype, False)), flush=True)
+    # Where the device has a say in a step.
+    for method in (AdamP, SGDP):
+        print(json.dumps(report(target, "vit-b16", method, torch.float32, True)), flush=True)
+    for dtype in DTYPES:
+        found = {"norm": str(dtype).removeprefix("torch.")}
+        print(json.dumps(found | resources(target, build_norm(target, dtype))), flush=True)
 
 
 if __name__ == "__main__":

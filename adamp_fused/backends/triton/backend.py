@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from types import ModuleType
 from typing import Any
 
@@ -32,7 +33,7 @@ class TritonBackend:
 
     name = "triton"
     needs_row_layout = True
-    clips = False
+    clips = True
 
     def unavailable(self, device: torch.device, capturable: bool) -> str | None:
         """Why not: the device, the package, or capturable."""
@@ -72,7 +73,7 @@ class TritonBackend:
         clips: bool = False,
     ) -> Plan:
         """A plan that keeps the addresses of everything but the gradients."""
-        return TritonPlan(method, slots, groups, state)
+        return TritonPlan(method, slots, groups, state, clips)
 
 
 @functools.cache
@@ -85,6 +86,12 @@ def load_kernels() -> tuple[ModuleType | None, str]:
     return kernels, ""
 
 
+def _norm_kernel() -> Any:
+    from adamp_fused.backends.triton import norms  # imports Triton
+
+    return norms.norm_kernel
+
+
 class TritonPlan:
     """One launch for each dtype among the slots of a device.
 
@@ -92,7 +99,12 @@ class TritonPlan:
     """
 
     def __init__(
-        self, method: type[Method], slots: list[Slot], groups: Groups, state: State
+        self,
+        method: type[Method],
+        slots: list[Slot],
+        groups: Groups,
+        state: State,
+        clips: bool = False,
     ) -> None:
         assert native.extension is not None
         self._tracker = native.extension.Plan(method.name, None, slots, groups, state)
@@ -100,7 +112,11 @@ class TritonPlan:
         for index, slot in enumerate(slots):
             if slot.param.numel() > 0:
                 by_dtype.setdefault(slot.param.dtype, []).append(index)
-        self._launches = [_Launch(method, slots, indices) for indices in by_dtype.values()]
+        # Sum of squares, what the gradients are multiplied by, and the most that the norm may be.
+        device = slots[0].param.device if slots else torch.device("cpu")
+        self._norm = torch.ones(3, dtype=torch.float64, device=device) if clips else None
+        self._max_norm = math.nan  # in `_norm`
+        self._launches = [_Launch(method, slots, indices, clips) for indices in by_dtype.values()]
         # Those that no launch looks at are counted all the same.
         self._empty_counts = [
             (index, slot.state["step"])
@@ -123,6 +139,12 @@ class TritonPlan:
         """Whatever can fail comes before the first launch."""
         is_captured = control is not None and control.is_captured
         self._found_inf = None if control is None else control.found_inf
+        if self._norm is not None:
+            assert control is not None
+            if control.max_norm != self._max_norm:
+                self._max_norm = control.max_norm
+                self._norm[2].fill_(control.max_norm)
+            control = dataclasses.replace(control, clip=self._norm[1])
         if not is_captured and self._tracker.follow_stream():
             for launch in self._launches:
                 launch.follow_stream()
@@ -138,6 +160,9 @@ class TritonPlan:
         if not self._is_prepared:
             self.prepare()
         self._is_prepared = False
+        if self._norm is not None:
+            for number, launch in enumerate(self._launches):
+                launch.find_norm(self._norm, is_first=number == 0)
         for launch in self._launches:
             launch.run()
         for index, count in self._empty_counts:
@@ -149,7 +174,9 @@ class TritonPlan:
 class _Launch:
     """The tensors of one dtype: their tables, and one kernel launch a step."""
 
-    def __init__(self, method: type[Method], slots: list[Slot], indices: list[int]) -> None:
+    def __init__(
+        self, method: type[Method], slots: list[Slot], indices: list[int], clips: bool
+    ) -> None:
         own = [slots[index] for index in indices]
         self._device, dtype = own[0].param.device, own[0].param.dtype
         self._real = options.real(dtype)
@@ -174,12 +201,19 @@ class _Launch:
         ]
         self._controlled = bool(self._counts.any())
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
+        self._clips = clips
+        if clips:
+            self._pieces = tables.pieces.to(self._device)
+            self._partial = torch.empty(len(self._pieces), dtype=torch.float64, device=self._device)
+            self._norm_options = options.norm_options(dtype, options.hardware(self._device))
+        self._grad_norm: Tensor | None = None
+        self._norm_loaded: torch.dtype | None = None
         self._table: Tensor | None = None  # of the step that was prepared
         self._of_graphs: list[Tensor] = []  # which copy it anew at each replay
         self._spare: tuple[Tensor, Tensor] | None = None
         self._loaded = [False, False]
         if any(slot.grad is not None for slot in own):
-            self._load(self._controlled)
+            self._load(self._controlled or clips)
 
     def takes(self, addresses: Tensor) -> bool:
         """Whether the gradients lie at 16-byte boundaries where the tables say so."""
@@ -188,17 +222,22 @@ class _Launch:
     def follow_stream(self) -> None:
         """Tell the allocator that the tables are used on the current stream, too."""
         stream = torch.cuda.current_stream(self._device)
-        for table in (self._weights, self._programs, self._words, self._scratch):
+        tables = [self._weights, self._programs, self._words, self._scratch]
+        for table in [*tables, *([self._pieces, self._partial] if self._clips else [])]:
             table.record_stream(stream)
 
     def prepare(self, inputs: Inputs, control: Control | None) -> None:
         """Make the table of a step. Changes nothing of the user's."""
         self._table = None
+        self._grad_norm = None if control is None else control.grad_norm
         is_skip_counted = control is not None and control.steps_skipped is not None
-        if not (inputs[0][self._indices].any() or is_skip_counted):
+        # A norm of nothing is one, too.
+        if not (inputs[0][self._indices].any() or is_skip_counted or self._clips):
             return
         self._controlled = control is not None or bool(self._counts.any())
         self._load(self._controlled)
+        if self._clips and self._grad_norm is not None:
+            self._load_norm(self._grad_norm)
         table = self._step_table(*inputs, control)
         if self._device.type != "cuda":
             self._table = table
@@ -224,6 +263,19 @@ class _Launch:
         self._of_graphs += [host, on_device]
         return on_device
 
+    def find_norm(self, result: Tensor, is_first: bool) -> None:
+        """Add the squares of the gradients of this dtype; ``result`` as in ``norms``."""
+        assert self._table is not None and self._grad_norm is not None
+        with self._on_device():
+            _norm_kernel()[(len(self._pieces),)](
+                *self._norm_arguments(self._table, result, self._grad_norm),
+                int(is_first),
+                **self._norm_options,
+            )
+
+    def _norm_arguments(self, table: Tensor, result: Tensor, norm: Tensor) -> tuple[Tensor, ...]:
+        return self._pieces, self._weights, table, self._words, self._partial, result, norm
+
     def run(self) -> None:
         """One step of every tensor that has a gradient, with what was prepared."""
         table, self._table = self._table, None
@@ -247,6 +299,23 @@ class _Launch:
             if compiled is not None:  # as there is nothing in the interpreter
                 compiled.run  # noqa: B018 (loads it, and is what a launch calls)
         self._loaded[controlled] = True
+
+    def _load_norm(self, norm: Tensor) -> None:
+        """The same for the kernel of the norm, which is left in a tensor of either type."""
+        if self._norm_loaded == norm.dtype:
+            return
+        with self._on_device():
+            like_table = torch.empty(1, dtype=torch.int64, device=self._device)
+            result = torch.empty(3, dtype=torch.float64, device=self._device)
+            compiled = _norm_kernel().warmup(
+                *self._norm_arguments(like_table, result, norm),
+                0,
+                grid=(len(self._pieces),),
+                **self._norm_options,
+            )
+            if compiled is not None:
+                compiled.run  # noqa: B018
+        self._norm_loaded = norm.dtype
 
     def _kernel(self) -> Any:
         kernels, _ = load_kernels()

@@ -81,3 +81,21 @@ def compile_options(
         "enable_fp_fusion": False,
         **limit,
     }
+
+
+def norm_options(dtype: torch.dtype, target: Hardware) -> dict[str, Any]:
+    """The same for the kernel that finds the norm of the gradients."""
+    from adamp_fused.backends.triton.kernels import TYPES  # imports Triton
+
+    amd = target.kind == "hip"
+    return {
+        "DTYPE": TYPES[str(dtype)],
+        "REAL": TYPES[str(real(dtype))],
+        "BLOCK_SIZE": block_size(dtype),
+        "SPAN": span(dtype),
+        "LANES": THREADS if amd else 0,
+        "WARP": target.warp if amd else 1,
+        "num_warps": THREADS // target.warp,
+        "num_stages": 1,
+        "enable_fp_fusion": False,
+    }

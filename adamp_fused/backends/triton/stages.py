@@ -126,6 +126,13 @@ def is_skipped(step_table, CONTROLLED: tl.constexpr):
 
 
 @device
+def unscaling(step_table):
+    """The inverse of the scale, rounded as GradScaler.unscale_ rounds it, as float64."""
+    inverse = 1.0 / load_or(tl.load(step_table), 1.0, tl.float32)
+    return inverse.to(tl.float32).to(tl.float64)
+
+
+@device
 def load_numbers(step_table, index, REAL: tl.constexpr, CONTROLLED: tl.constexpr):
     """The numbers of tensor ``index`` at this step, in the type of the arithmetic."""
     own = step_table + HEAD_FIELDS + index * STEP_FIELDS
@@ -135,9 +142,7 @@ def load_numbers(step_table, index, REAL: tl.constexpr, CONTROLLED: tl.constexpr
     lr_decay = lr * load_or(tl.load(own + 3), 1.0, tl.float32)
     factor, inv_root_bias_correction2 = tl.load(at + 10), tl.load(at + 4)
     if CONTROLLED:
-        # The inverse is rounded as GradScaler.unscale_ rounds it.
-        unscale = (1.0 / load_or(tl.load(step_table), 1.0, tl.float32)).to(tl.float32)
-        factor *= unscale.to(tl.float64) * load_or(tl.load(step_table + 3), 1.0, tl.float64)
+        factor *= unscaling(step_table) * load_or(tl.load(step_table + 3), 1.0, tl.float64)
         count_address = tl.load(own + 4)
         if count_address != 0:
             count = load_or(count_address, 0.0, REAL) + 1.0

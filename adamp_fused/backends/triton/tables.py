@@ -113,10 +113,14 @@ class Numbers(NamedTuple):
 
 @dataclass
 class Tables:
-    """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (all, 3)."""
+    """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (all, 3).
+
+    ``pieces`` int32 (all, 2): tensor and span of each program that squares gradients.
+    """
 
     weights: Tensor
     programs: Tensor
+    pieces: Tensor
     aligned: list[bool]
     shapes: int
     scratch_size: int
@@ -131,7 +135,7 @@ def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: in
         [torch.empty(0, dtype=torch.int64, device="cpu")],
     )
     scratch = position = occurring = 0
-    words = 1  # the first counts the programs that have left
+    words = WORDS  # those of the launch: the first counts the programs that have left
     for index, slot in enumerate(slots):
         weight, width = _weight(slot, moments, block_size, span)
         weights.append(weight._replace(scratch=scratch, words=words))
@@ -155,11 +159,21 @@ def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: in
     return Tables(
         torch.tensor(weights, dtype=torch.int64, device="cpu"),
         programs,
+        _pieces([weight.rows * weight.cols for weight in weights], span),
         [bool(weight.aligned) for weight in weights],
         occurring,
         scratch,
         words,
     )
+
+
+def _pieces(numels: list[int], span: int) -> Tensor:
+    """Tensor and number of each piece of ``span`` elements."""
+    counts = torch.tensor([_ceil_div(numel, span) for numel in numels], device="cpu")
+    tensor = torch.repeat_interleave(torch.arange(len(numels), device="cpu"), counts)
+    first = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    number = torch.arange(len(tensor), device="cpu") - first
+    return torch.stack((tensor, number), dim=1).to(torch.int32)
 
 
 def _weight(slot: Slot, moments: tuple[str, ...], block_size: int, span: int) -> tuple[Weight, int]:
