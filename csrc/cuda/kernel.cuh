@@ -128,28 +128,9 @@ struct TaskWork {
   }
 };
 
-// body(a value of the storage type).
-template <TypeSet kTypes, class Body>
-ADAMP_DEVICE void for_dtype(DType dtype, const Body& body) {
-  if constexpr (kTypes == TypeSet::kFloat32) {
-    return body(float());
-  } else {
-    switch (dtype) {
-      case DType::kBFloat16:
-        return body(BFloat16());
-      case DType::kFloat16:
-        return body(Float16());
-      case DType::kFloat64:
-        if constexpr (kTypes == TypeSet::kAll) body(double());
-        return;
-      case DType::kFloat32:
-        return body(float());
-    }
-  }
-}
-
 template <class M, class Types>
-ADAMP_DEVICE void run_task(const Launch& launch, const Prefetched& given) {
+ADAMP_DEVICE void run_task(const KernelArgs& args, const Launch& launch, const Prefetched& given) {
+  if (given.task.kind == TaskKind::kNorm) return NormTask<Types>{args, launch, given}.run();
   auto& memory =
       *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
   TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
@@ -158,15 +139,21 @@ ADAMP_DEVICE void run_task(const Launch& launch, const Prefetched& given) {
 template <class M, TypeSet kTypes>
 ADAMP_DEVICE void run_task_of(const KernelArgs& args, const Launch& launch,
                               const Prefetched& given) {
-  const bool is_norm = given.task.kind == TaskKind::kNorm;
-  for_dtype<kTypes>(given.tensor.info.dtype, [&](auto storage) {
-    using Storage = decltype(storage);
-    if (is_norm) {
-      NormTask<Types<Storage>>{args, launch, given}.run();
-    } else {
-      run_task<M, Types<Storage>>(launch, given);
+  if constexpr (kTypes == TypeSet::kFloat32) {
+    return run_task<M, Types<float>>(args, launch, given);
+  } else {
+    switch (given.tensor.info.dtype) {
+      case DType::kBFloat16:
+        return run_task<M, Types<BFloat16>>(args, launch, given);
+      case DType::kFloat16:
+        return run_task<M, Types<Float16>>(args, launch, given);
+      case DType::kFloat64:
+        if constexpr (kTypes == TypeSet::kAll) run_task<M, Types<double>>(args, launch, given);
+        return;
+      case DType::kFloat32:
+        return run_task<M, Types<float>>(args, launch, given);
     }
-  });
+  }
 }
 
 ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
