@@ -71,7 +71,10 @@ int32_t StepPlan::hyper_index_of(int32_t group, double step) {
   if (is_new) {
     Hyper& h = hypers_.emplace_back((*group_options_)[group]);
     if (step > 0) {
-      for_method(method_, [&](auto m) { decltype(m)::correct_bias(h, step, h.numbers); });
+      for_method(method_, [&](auto m) {
+        using M = decltype(m);
+        if constexpr (M::kCountsSteps) M::correct_bias(h, step, h.numbers);
+      });
     }
   }
   last_of_group_[group] = {step, found->second};

@@ -50,7 +50,9 @@ ADAMP_FN StepNumbers numbers_of(const Hyper& h, const TensorInfo& info) {
   StepNumbers now = h.numbers;
   if (h.device_lr != nullptr) now.lr = *h.device_lr;
   if (h.device_weight_decay != nullptr) now.weight_decay = *h.device_weight_decay;
-  if (info.count != nullptr) M::correct_bias(h, count_of(info) + 1, now);
+  if constexpr (M::kCountsSteps) {
+    if (info.count != nullptr) M::correct_bias(h, count_of(info) + 1, now);
+  }
   return now;
 }
 

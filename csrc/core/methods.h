@@ -68,7 +68,7 @@ struct AdamP {
   // moment, too, where the option project_buffer says so.
   static constexpr bool kUpdateIsMoment = false;
 
-  // `step`: the count after the step.
+  // Of a method that counts; `step`: the count after the step.
   static ADAMP_FN void correct_bias(const Hyper& h, double step, StepNumbers& now) {
     now.inv_bias_correction1 = 1 / (1 - power(h.beta1, step));
     now.inv_root_bias_correction2 = 1 / square_root(1 - power(h.beta2, step));
@@ -96,8 +96,6 @@ struct SGDP {
   static constexpr const char* kMoments[] = {"momentum"};
   static constexpr bool kCountsSteps = false;
   static constexpr bool kUpdateIsMoment = true;
-
-  static ADAMP_FN void correct_bias(const Hyper&, double, StepNumbers&) {}
 
   template <class T, class S>
   static ADAMP_FN T moment1(T b, T g, const Scalars<S>& h) {

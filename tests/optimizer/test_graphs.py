@@ -93,8 +93,8 @@ def everything(params: list[Parameter], optimizer: Any) -> list[Tensor]:
 @pytest.mark.parametrize("many", [False, True], ids=["few", "more than a launch holds"])
 def test_replays(kind: Kind, graphs: Graphs, many: bool, options: dict[str, Any]) -> None:
     """Replays come to the bits of eager steps, whatever a scheduler does to lr and decay."""
-    shapes = ((3, 2),) * 1000 if many else SHAPES
-    replays = 5 if many else 100 if GPU else 12
+    shapes = ((3, 2),) * (1000 if GPU else 700) if many else SHAPES
+    replays = 100 if GPU else 3 if many else 7
     results = []
     for captured in (False, True):
         params, optimizer, lr, decay = made(kind, graphs.backend, shapes, **options)

@@ -58,8 +58,8 @@ MUTATIONS = (
     Mutation(
         "no barrier between fetch and work",
         KERNEL,
-        "} sync_block(); if (next.number < args.n_tasks) continue;",
-        "} if (next.number < args.n_tasks) continue;",
+        "} sync_block(); const Prefetched& next",
+        "} const Prefetched& next",
     ),
     Mutation(
         "no barrier between the tables' addresses and the first fetch",

@@ -74,8 +74,8 @@ MUTATIONS = (
     Mutation(
         "fetches over the task at work",
         KERNEL,
-        "Prefetched& next = state.prefetched[turn % 2];",
-        "Prefetched& next = state.prefetched[1 - turn % 2];",
+        "produce<M>(args, state.launch, state.prefetched[turn % 2]);",
+        "produce<M>(args, state.launch, state.prefetched[1 - turn % 2]);",
     ),
     Mutation(
         "last outcome of a tensor that is being decided",
