@@ -60,8 +60,7 @@ inline cudaError_t cudaGetLastError() {
   return last;
 }
 inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
-  *status =
-      fake::runtime.capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  *status = fake::runtime.capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return fake::runtime.fails() ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
