@@ -56,10 +56,12 @@ def variants(everything: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_norm(everything: list[dict[str, Any]]) -> None:
-    """The kernel of the norm compiles for every type, and has registers for many programs."""
+    """The kernel of the norm compiles for every type, and twice as many programs fit as of a step."""
     norms = [variant for variant in everything if "norm" in variant]
     assert {norm["norm"] for norm in norms} == {"float32", "float64", "bfloat16", "float16"}
-    assert all(norm["spilled"] == 0 and norm["registers"] <= 64 for norm in norms)
+    for norm in norms:
+        assert norm["spilled"] == 0, norm
+        assert norm["registers"] <= norm["limit"] // 2, norm
 
 
 def test_every_variant_compiles(variants: list[dict[str, Any]]) -> None:
