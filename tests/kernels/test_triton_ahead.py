@@ -56,7 +56,7 @@ def variants(everything: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_norm(everything: list[dict[str, Any]]) -> None:
-    """The kernel of the norm compiles for every type, and twice as many programs fit as of a step."""
+    """The kernel of the norm compiles for every type; twice as many programs fit as of a step."""
     norms = [variant for variant in everything if "norm" in variant]
     assert {norm["norm"] for norm in norms} == {"float32", "float64", "bfloat16", "float16"}
     for norm in norms:
