@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamp_fused.backends.protocol import Control
-
-CLIP_EPS = 1e-6
-"""What ``torch.nn.utils.clip_grad_norm_`` adds to the norm that it divides by."""
+from adamp_fused.backends import formulas as F
+from adamp_fused.backends.protocol import Control, unscaling
 
 
 class Given(NamedTuple):
@@ -93,19 +91,15 @@ class Clipping:
         if norms:
             norm = torch.linalg.vector_norm(torch.stack(norms))
         if given is not None and given.grad_scale is not None:
-            norm = norm * inverse(given.grad_scale).to(norm.device, non_blocking=True)
+            norm = norm * unscaling(given.grad_scale).to(norm.device, non_blocking=True)
         found = None if given is None else given.found_inf
         if found is None:
             self.norm.copy_(norm)
         else:
             skipped = found.reshape(()).to(norm.device, non_blocking=True) != 0
             self.norm.copy_(torch.where(skipped, self.norm.double(), norm))
-        return (self.max_norm / (norm + CLIP_EPS)).clamp(max=1.0)
-
-
-def inverse(scale: Tensor) -> Tensor:
-    """``1 / scale`` as GradScaler.unscale_ rounds it: a 0-dim float32."""
-    return scale.reshape(()).double().reciprocal().float()
+        coefficient: Tensor = F.clip_coefficient(norm, self.max_norm)
+        return coefficient
 
 
 def controls(

@@ -94,6 +94,15 @@ def apply_update(p: Any, u: Any, shrink: Any, step_size: Any, radial: Any, decay
     return torch.where(p_new - p_new == 0.0, p_new, in_order)
 
 
+def clip_coefficient(norm: Any, max_norm: Any) -> Any:
+    """What brings gradients of this norm to ``max_norm``, as in ``clip_grad_norm_``.
+
+    0 of an infinite norm, and NaN of a NaN.
+    """
+    coefficient = max_norm / (norm + 1e-6)
+    return torch.where(coefficient > 1.0, 1.0, coefficient)
+
+
 def recover_weight(p_new: Any, u: Any, shrink: Any, step_size: Any) -> Any:
     """The weight before :func:`apply_update`, to 1-2 ulp where ``|c| <= 1/2``.
 

@@ -59,6 +59,11 @@ class Control:
     is_captured: bool = False
 
 
+def unscaling(grad_scale: Tensor) -> Tensor:
+    """``1 / grad_scale`` as GradScaler.unscale_ rounds it: a 0-dim float64 that is a float32."""
+    return grad_scale.reshape(()).double().reciprocal().float().double()
+
+
 class Plan(Protocol):
     """The work of one device: built when parameters change, run at every step."""
 

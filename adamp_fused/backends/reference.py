@@ -16,7 +16,7 @@ from adamp_fused._fake import is_fake
 from adamp_fused._methods import Method
 from adamp_fused._options import NUMBERS, TENSORS
 from adamp_fused.backends import formulas as F
-from adamp_fused.backends.protocol import Control, Groups, Plan, Slot, State
+from adamp_fused.backends.protocol import Control, Groups, Plan, Slot, State, unscaling
 
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
 
@@ -84,12 +84,10 @@ class _ReferencePlan:
 
 def _grad_factor(control: Control) -> Tensor | None:
     """What gradients are multiplied by before anything else is done to them: a 0-dim float64."""
-    factor = None if control.clip is None else control.clip
-    if control.grad_scale is not None:
-        # Rounded as GradScaler.unscale_ rounds it.
-        unscale = control.grad_scale.reshape(()).double().reciprocal().float().double()
-        factor = unscale if factor is None else unscale * factor
-    return factor
+    if control.grad_scale is None:
+        return control.clip
+    unscale = unscaling(control.grad_scale)
+    return unscale if control.clip is None else unscale * control.clip
 
 
 def _with_floats(group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

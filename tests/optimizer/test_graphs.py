@@ -90,11 +90,16 @@ def everything(params: list[Parameter], optimizer: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("options", [{}, {"max_grad_norm": 1.0}], ids=["plain", "clipped"])
-@pytest.mark.parametrize("many", [False, True], ids=["few", "more than a launch holds"])
-def test_replays(kind: Kind, graphs: Graphs, many: bool, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("shapes", "emulated"),
+    [(SHAPES, 7), (((7, 13), (33,)), 100), (((3, 2),) * 1000, 3)],
+    ids=["all kinds", "many replays", "more tensors than a launch holds"],
+)
+def test_replays(
+    kind: Kind, graphs: Graphs, shapes: Any, emulated: int, options: dict[str, Any]
+) -> None:
     """Replays come to the bits of eager steps, whatever a scheduler does to lr and decay."""
-    shapes = ((3, 2),) * (1000 if GPU else 700) if many else SHAPES
-    replays = 100 if GPU else 3 if many else 7
+    replays = 100 if GPU else emulated
     results = []
     for captured in (False, True):
         params, optimizer, lr, decay = made(kind, graphs.backend, shapes, **options)

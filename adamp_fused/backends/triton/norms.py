@@ -14,15 +14,13 @@ from adamp_fused.backends.triton.kernels import REDUCE_BLOCK, release
 from adamp_fused.backends.triton.stages import (
     HEAD_FIELDS,
     STEP_FIELDS,
+    clip_coefficient,
     device,
     is_skipped,
     load_weight,
     pointer,
     unscaling,
 )
-
-#: What ``torch.nn.utils.clip_grad_norm_`` adds to the norm that it divides by.
-CLIP_EPS = tl.constexpr(1e-6)
 
 
 @device
@@ -57,9 +55,7 @@ def publish(partial, count, result, norm, is_first):
     tl.store(result, total)
     root = tl.sqrt(total)
     tl.store(norm, root.to(norm.dtype.element_ty))
-    coefficient = tl.load(result + 2) / (root + CLIP_EPS)
-    # A NaN stays one.
-    tl.store(result + 1, tl.where(coefficient > 1.0, 1.0, coefficient))
+    tl.store(result + 1, clip_coefficient(root, tl.load(result + 2)))
 
 
 @triton.jit

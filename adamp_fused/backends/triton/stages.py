@@ -55,6 +55,7 @@ radial_part = _formula(formulas.radial_part)
 shrinkage = _formula(formulas.shrinkage)
 apply_update = _formula(formulas.apply_update)
 recover_weight = _formula(formulas.recover_weight)
+clip_coefficient = _formula(formulas.clip_coefficient)
 
 NONE = tl.constexpr(tables.OFF)
 CHANNEL = tl.constexpr(tables.CHANNEL)
