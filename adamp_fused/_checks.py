@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from adamp_fused import _dtensor
 from adamp_fused._numbers import is_number, is_one
 
 STATE_REMEDY = (
@@ -34,11 +35,14 @@ def check_param(param: Tensor, name: str) -> None:
         )
     # FSDP's flattened parameters are plain tensors with a mark: of one dimension, so that none
     # would be projected, without a word.
+    if _dtensor.is_dtensor(param):
+        _dtensor.check_param(param, name)
+        return _check_own_memory(_dtensor.local(param), name)
     if is_traceable_wrapper_subclass(param) or getattr(param, "_is_flat_param", False):
         raise TypeError(
-            f"{name} is a wrapped, sharded or flattened parameter ({type(param).__name__}); these "
-            "are not supported yet, since the projection needs whole rows: give the optimizer the "
-            "plain parameters, or freeze it"
+            f"{name} is a wrapped or flattened parameter ({type(param).__name__}), whose rows a "
+            "projection would not find: give the optimizer plain parameters, or DTensors as FSDP2 "
+            "(torch.distributed.fsdp.fully_shard) and tensor parallelism make, or freeze it"
         )
     _check_own_memory(param, name)
 

@@ -54,6 +54,19 @@ def given_to(optimizer: Any, supported: bool) -> Given | None:
     return Given(scale, found_inf)
 
 
+def sum_of_squares(grads: list[Tensor], device: torch.device) -> Tensor:
+    """Of all elements of ``grads``: a 0-dim float64 on ``device``."""
+    norms = [
+        torch.linalg.vector_norm(
+            grad, dtype=torch.float64 if grad.dtype == torch.float64 else torch.float32
+        ).to(device=device, dtype=torch.float64, non_blocking=True)
+        for grad in grads
+    ]
+    if not norms:
+        return torch.zeros((), dtype=torch.float64, device=device)
+    return torch.stack(norms).square().sum()
+
+
 @dataclasses.dataclass
 class Clipping:
     """The option ``max_grad_norm``: one norm for all parameters.
@@ -75,21 +88,17 @@ class Clipping:
         if self.norm is None or (self.norm.device, self.norm.dtype) != (device, dtype):
             self.norm = torch.zeros((), dtype=dtype, device=device)
 
-    def find(self, grads: list[Tensor], given: Given | None) -> Tensor:
+    def find(self, squares: Tensor, given: Given | None) -> Tensor:
         """Write the norm of all gradients, and return what they are to be multiplied by (float64).
 
         A step that is skipped leaves the norm as it was.
+
+        Args:
+            squares: the sum of the squares of all gradients, as they are.
+            given: by GradScaler.
         """
         assert self.norm is not None
-        norms = [
-            torch.linalg.vector_norm(
-                grad, dtype=torch.float64 if grad.dtype == torch.float64 else torch.float32
-            ).to(device=self.norm.device, dtype=torch.float64, non_blocking=True)
-            for grad in grads
-        ]
-        norm = self.norm.new_zeros((), dtype=torch.float64)
-        if norms:
-            norm = torch.linalg.vector_norm(torch.stack(norms))
+        norm = squares.to(self.norm.device, non_blocking=True).sqrt()
         if given is not None and given.grad_scale is not None:
             norm = norm * unscaling(given.grad_scale).to(norm.device, non_blocking=True)
         found = None if given is None else given.found_inf

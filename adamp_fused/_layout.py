@@ -14,7 +14,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from adamp_fused.backends.protocol import Control, Groups, Slot, State
+from adamp_fused.backends.protocol import Slot
 
 
 def row_strides(param: Tensor) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ def _copy(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
 
 
 class Staging:
-    """Copies of tensors that are not laid out in rows; a plan that copies the results back."""
+    """Copies of tensors that are not laid out in rows, for one step."""
 
     def __init__(self) -> None:
         self._has_copies = False
@@ -69,7 +69,7 @@ class Staging:
         if grad is not None and not in_layout(grad, strides):
             grad = _copy(grad, strides)
         param, state = self._copied(slot.param, strides, slot), slot.state
-        if param is slot.param:
+        if param is slot.param and slot.owner is None:
             for key in moments:
                 if not in_layout(state[key], strides):
                     state[key] = _copy(state[key], strides)
@@ -87,15 +87,8 @@ class Staging:
             self._results.append((tensor, copy))
         return copy
 
-    def refresh(self, groups: Groups, state: State) -> bool:
-        """False: copies hold for one step."""
-        return False
-
-    def prepare(self, control: Control | None = None) -> None:
-        """The copies are there."""
-
     @torch.no_grad()
-    def run(self) -> None:
+    def copy_back(self) -> None:
         """Copy every result back to where it belongs."""
         for tensor, copy in self._results:
             tensor.copy_(copy)

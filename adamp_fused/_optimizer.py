@@ -23,6 +23,7 @@ from adamp_fused import (
     _checkpoints,
     _checks,
     _control,
+    _dtensor,
     _fake,
     _flattened,
     _graphs,
@@ -35,6 +36,7 @@ from adamp_fused._layout import Staging
 from adamp_fused._memory import Written, check_apart
 from adamp_fused._methods import Method
 from adamp_fused._numbers import check_at_least_zero
+from adamp_fused._reduction import Reductions
 from adamp_fused.backends import registry
 from adamp_fused.backends.protocol import Control, Plan, Slot
 
@@ -76,6 +78,9 @@ class ProjectedOptimizer(Optimizer):
     def _prepare_stepping(self) -> None:
         """Set up what serves steps alone; neither pickled nor copied."""
         self._plans: list[Plan] = []
+        self._staging: Staging | None = None  # copies back what they have done to copies
+        self._sharded: list[Plan] = []  # those of them that need sums of other processes
+        self._reductions = Reductions()
         self._served: list[tuple[str, torch.device]] = []  # backend and device of each
         self._captured: list[Plan] = []  # whose addresses a graph has
         self._unplanned: list[tuple[int, int]] = []  # group, and position in it
@@ -172,7 +177,10 @@ class ProjectedOptimizer(Optimizer):
 
     def _has_operator(self) -> bool:
         """Whether the operator of compiled functions serves all parameters, in one call."""
-        devices = {param.device for group in self.param_groups for param in group["params"]}
+        params = [param for group in self.param_groups for param in group["params"]]
+        if any(_dtensor.is_dtensor(param) for param in params):
+            return False
+        devices = {param.device for param in params}
         return len(devices) == 1 and registry.has_operator(self._backend_name, next(iter(devices)))
 
     def _perform_compiled(self, given: _control.Given | None) -> None:
@@ -242,28 +250,46 @@ class ProjectedOptimizer(Optimizer):
         Whatever calls torch's operations does so without autograd; the plan that a step finds and
         runs calls none.
         """
-        groups, state = self.param_groups, self.state
         if self._planned_in_inference and not torch.is_inference_mode_enabled():
             self._plans = []  # what it made then cannot be changed now
-        fresh = [plan.refresh(groups, state) for plan in self._plans]
-        if not fresh or not all(fresh) or self._has_late_gradient():
+        if not self._plans_are_fresh():
             if is_captured:
                 self._check_capture_without_plan()
-            self._plans = self._plan_anew()
+            with torch.no_grad():
+                settled = _dtensor.settle_gradients(self._params())
+            if not settled or not self._plans_are_fresh():
+                self._plan_anew()
+        if self._reductions:
+            self._reductions.begin()
         controls: list[Control] = []  # alive until all are launched
         if given is not None or is_captured or self._clipping is not None:
             controls = self._controls(given, is_captured)
             for plan, control in zip_longest(self._plans, controls):
-                plan.prepare(control)  # of a staging, which comes last, None
+                plan.prepare(control)
         elif len(self._plans) > 1:
             for plan in self._plans:
                 plan.prepare()
         for plan in self._plans:
             plan.run()
+        if self._reductions:
+            self._reductions.reduce(self.param_groups)
+            for plan in self._sharded:
+                plan.finish()
         if is_captured:
             self._captured += self._plans
-        if self._plans and isinstance(self._plans[-1], Staging):
-            self._plans = []  # its copies are as large as weights and moments, and used up
+        if self._staging is not None:
+            self._staging.copy_back()
+            # Its copies are as large as weights and moments, and used up.
+            self._plans, self._staging = [], None
+
+    def _plans_are_fresh(self) -> bool:
+        """Whether all that has changed since the last step are gradients and numbers."""
+        groups, state = self.param_groups, self.state
+        fresh = [plan.refresh(groups, state) for plan in self._plans]
+        return bool(fresh) and all(fresh) and not self._has_late_gradient()
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
 
     def _has_late_gradient(self) -> bool:
         """Whether a parameter that no plan looks at has a gradient now."""
@@ -277,15 +303,21 @@ class ProjectedOptimizer(Optimizer):
         if is_captured:
             _graphs.check_devices(devices)
         clip = None
-        if self._clipping is not None and not self._clipping.in_plan:
-            clip = self._clipping.find(self._gradients(), given)
+        finds_norm = self._clipping is not None and not self._clipping.in_plan
+        if self._reductions or finds_norm:
+            grads = self._gradients() if finds_norm else []
+            device = (devices or self._reductions.devices)[0]
+            given, squares = self._reductions.agree(given, grads, device)
+            if self._clipping is not None and self._clipping.norm is not None and finds_norm:
+                clip = self._clipping.find(squares, given)
         return _control.controls(
             devices, given, self._steps_skipped, self._clipping, clip, is_captured
         )
 
-    def _gradients(self) -> list[Tensor]:
-        params = (param for group in self.param_groups for param in group["params"])
-        return [param.grad for param in params if param.grad is not None]
+    def _gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """Parameters that have a gradient, and what of it is here."""
+        params = (param for param in self._params() if param.grad is not None)
+        return [(param, _dtensor.local(param.grad)) for param in params]
 
     def _check_capture_without_plan(self) -> None:
         """Raise unless every backend makes its steps without a plan, and the state is complete."""
@@ -307,9 +339,9 @@ class ProjectedOptimizer(Optimizer):
 
     @torch.no_grad()
     @_fake.in_their_mode
-    def _plan_anew(self) -> list[Plan]:
+    def _plan_anew(self) -> None:
         """Check every tensor and option, make missing state, and plan each device."""
-        self._plans = []
+        self._plans, self._sharded, self._staging = [], [], None
         self._planned_in_inference = torch.is_inference_mode_enabled()
         slots = self._checked_slots()
         chosen: dict[tuple[str, torch.device], list[Slot]] = {}
@@ -318,7 +350,8 @@ class ProjectedOptimizer(Optimizer):
             backend = registry.choose_for(self._backend_name, slot.param, slot.counts_on_device)
             chosen.setdefault((backend.name, device), []).append(slot)
         self._complete_state(slots)
-        self._served = [(name, device) for name, device in chosen]
+        self._served = list(chosen)
+        self._reductions = Reductions.of(self.param_groups, self._name)
         self._prepare_control(slots)
 
         # A plan notices late gradients on its own device, and no other.
@@ -330,16 +363,18 @@ class ProjectedOptimizer(Optimizer):
             if param.device not in devices
         ]
         staging = Staging()
-        plans: list[Plan] = []
         for (name, _), device_slots in chosen.items():
             backend = registry.BACKENDS[name]
+            device_slots = [self._reductions.localize(slot) for slot in device_slots]
             if backend.needs_row_layout:
                 device_slots = [staging.stage(slot, self._method.moments) for slot in device_slots]
             clips = self._clipping is not None and self._clipping.in_plan
-            plans.append(
-                backend.plan(self._method, device_slots, self.param_groups, self.state, clips)
-            )
-        return [*plans, staging] if staging else plans
+            plan = backend.plan(self._method, device_slots, self.param_groups, self.state, clips)
+            self._plans.append(plan)
+            if any(slot.shard is not None for slot in device_slots):
+                self._sharded.append(plan)
+        if staging:
+            self._staging = staging
 
     def _prepare_control(self, slots: list[Slot]) -> None:
         """Make the tensors in which the device leaves what it has decided."""
@@ -352,7 +387,8 @@ class ProjectedOptimizer(Optimizer):
             is_double = any(slot.param.dtype == torch.float64 for slot in slots)
             self._clipping.prepare(device, is_double)
             names = [name for name, _ in self._served]
-            self._clipping.in_plan = len(names) == 1 and registry.BACKENDS[names[0]].clips
+            one_backend = len(names) == 1 and registry.BACKENDS[names[0]].clips
+            self._clipping.in_plan = one_backend and not self._reductions
 
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""
@@ -378,14 +414,17 @@ class ProjectedOptimizer(Optimizer):
                 slots.append(slot)
                 if _fake.is_fake(slot.param):
                     continue
-                written.append((slot.param, name, None))
+                written.append((_dtensor.local(slot.param), name, None))
                 for key in (*self._method.moments, *self._method.counts()):
                     if isinstance(value := slot.state.get(key), Tensor):
-                        written.append((value, name, key))
+                        written.append((_dtensor.local(value), name, key))
         check_apart(written)
         return slots
 
     def _check_slot(self, slot: Slot, name: str) -> None:
+        if _dtensor.is_dtensor(slot.param) or _dtensor.is_dtensor(slot.grad):
+            _dtensor.check_slot(slot, self._method.moments, name)
+            slot = _dtensor.local_slot(slot)
         param, grad = slot.param, slot.grad
         _checks.check_param(param, name)
         _checks.check_writable(param, name)
@@ -480,6 +519,7 @@ def _view_tensor(view: Any, param: Tensor) -> Tensor:
 
 def _scalar(value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number or a tensor of one element as a 0-dim tensor: itself, where it is one."""
+    value = _dtensor.local(value)
     if not isinstance(value, Tensor):
         value = torch.tensor(float(value), dtype=torch.float64, device="cpu")
     scalar: Tensor = value if value.dim() == 0 else value.reshape(())

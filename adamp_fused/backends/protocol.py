@@ -6,6 +6,7 @@ An optimizer holds the state; a backend holds none. It turns the parameters of o
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,12 +20,43 @@ Groups = list[dict[str, Any]]
 State = dict[Tensor, dict[str, Tensor]]
 
 
+class Field(enum.IntEnum):
+    """What ``Shard.sums`` holds, as ``adamp::ShardSums`` in csrc/core/params.h."""
+
+    STEPPERS = 0
+    FAILED_ROWS = 1
+    PP = 2
+    GG = 3
+    PG = 4
+    PU = 5
+
+
+@dataclass
+class Shard:
+    """What the part of a tensor that is here has to know of the whole, and leaves for it.
+
+    A step writes both tensors where the part has a gradient, for the caller to add up over all
+    processes that have a part, and reads the result in :meth:`Plan.finish`.
+    """
+
+    #: float64, one of each :class:`Field`. ``STEPPERS`` is 1.
+    sums: Tensor
+    #: float64 (rows, 4), where rows have parts elsewhere and need their own sums: ``PP`` to ``PU``
+    #: of each row that is here. Then the caller tests the rows, and writes all of ``sums`` but
+    #: ``STEPPERS``.
+    row_sums: Tensor | None
+    #: Of the whole tensor.
+    row_length: int
+    numel: int
+
+
 @dataclass
 class Slot:
     """One parameter of a step: its tensors, and the options of its group.
 
     param, grad, and the moments in ``state`` have one shape, dtype and device. ``grad`` is None
-    where a parameter takes part in the plan but got no gradient this time.
+    where a parameter takes part in the plan but got no gradient this time. Of a DTensor all of them
+    are local tensors.
     """
 
     param: Tensor
@@ -34,6 +66,10 @@ class Slot:
     group_index: int
     #: ``step`` lives beside the parameter and is advanced there; the host never reads it.
     counts_on_device: bool = False
+    #: The DTensor whose local tensor ``param`` is.
+    owner: Tensor | None = None
+    #: Where the step needs sums of the other parts.
+    shard: Shard | None = None
 
 
 @dataclass
@@ -83,8 +119,12 @@ class Plan(Protocol):
     def run(self) -> None:
         """Perform one step on what was last picked up, without autograd, and keep no gradient.
 
-        A gradient belongs to the user: zero_grad must be able to free it.
+        A gradient belongs to the user: zero_grad must be able to free it. Of slots with a
+        ``shard``, the part of the step that comes before their sums are added up.
         """
+
+    def finish(self) -> None:
+        """The rest of that step; called where a slot has a ``shard``, alone."""
 
 
 class Backend(Protocol):

@@ -7,7 +7,7 @@ masks, not branches, so no line waits for the device.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,16 @@ from adamp_fused._fake import is_fake
 from adamp_fused._methods import Method
 from adamp_fused._options import NUMBERS, TENSORS
 from adamp_fused.backends import formulas as F
-from adamp_fused.backends.protocol import Control, Groups, Plan, Slot, State, unscaling
+from adamp_fused.backends.protocol import (
+    Control,
+    Field,
+    Groups,
+    Plan,
+    Shard,
+    Slot,
+    State,
+    unscaling,
+)
 
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
 
@@ -51,6 +60,7 @@ class _ReferencePlan:
         numbers = (*NUMBERS, *method.numbers)
         self._groups = [_with_floats(group, numbers) for group in groups]
         self._control: Control | None = None
+        self._unfinished: list[_Step] = []  # whose sums are being added up
 
     def refresh(self, groups: Groups, state: State) -> bool:
         """False: the next step collects and checks its tensors again, there is nothing to keep."""
@@ -72,14 +82,21 @@ class _ReferencePlan:
                 continue
             group = groups[slot.group_index]
             group = group | {"capturable": group["capturable"] or slot.counts_on_device}
-            written = [] if skips is None else [slot.param, *slot.state.values()]
-            before = [tensor.clone() for tensor in written]
-            _step(self._method, slot.param, slot.grad, slot.state, group, factor)
-            for tensor, old in zip(written, before, strict=True):
-                assert skips is not None
-                tensor.copy_(torch.where(skips.reshape(()), old, tensor))
+            step = _Step(self._method, slot, slot.grad, group, factor, skips)
+            if slot.shard is None:
+                step.finish()
+            else:
+                step.publish(slot.shard)
+                self._unfinished.append(step)
         if skips is not None and control is not None and control.steps_skipped is not None:
             control.steps_skipped.add_(skips.reshape(()))
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        steps, self._unfinished = self._unfinished, []
+        for step in steps:
+            step.take_sums()
+            step.finish()
 
 
 def _grad_factor(control: Control) -> Tensor | None:
@@ -99,69 +116,117 @@ def _with_floats(group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any
     return group | {name: float(group[name]) for name in {"lr", *names} - stay}
 
 
-def _step(
-    method: type[Method],
-    param: Tensor,
-    grad: Tensor,
-    state: dict[str, Tensor],
-    group: dict[str, Any],
-    factor: Tensor | None,
-) -> None:
-    """One parameter, one step: accumulate, decide, apply."""
-    opmath = torch.float64 if param.dtype == torch.float64 else torch.float32
-    p = param.to(opmath)
-    g = grad.to(opmath) if factor is None else grad.to(opmath) * factor.to(opmath)
-    g = -g if group["maximize"] else g
-    u, step_size, decay = method.accumulate(g, state, group)
-    outcome, radial = _decide(p, g, u, state, group)
-    decay = decay if isinstance(decay, Tensor) else p.new_full((), decay)
-    decay = F.decay_under(outcome, decay, decay * group["wd_ratio"])
-    shrink = F.shrinkage(decay, step_size, radial).to(p.dtype)
-    radial = radial.to(p.dtype)
-    p_new = F.apply_update(p, u, shrink, step_size, radial, decay)
-    if group.get("project_buffer", False) and not group["nesterov"]:
-        # Before p is stored: `p` and `param` may share memory, as `u` and the buffer may.
-        state[method.moments[0]].copy_(u - F.radial_part(p, radial))
-    param.copy_(p_new)
+class _Step:
+    """One parameter, one step: accumulate when it is made, then decide and apply."""
+
+    def __init__(
+        self,
+        method: type[Method],
+        slot: Slot,
+        grad: Tensor,
+        group: dict[str, Any],
+        factor: Tensor | None,
+        skips: Tensor | None,
+    ) -> None:
+        self._slot, self._method, self._group, self._skips = slot, method, group, skips
+        written = [] if skips is None else [slot.param, *slot.state.values()]
+        self._before = [(tensor, tensor.clone()) for tensor in written]
+        opmath = torch.float64 if slot.param.dtype == torch.float64 else torch.float32
+        self._p = p = slot.param.to(opmath)
+        g = grad.to(opmath) if factor is None else grad.to(opmath) * factor.to(opmath)
+        g = -g if group["maximize"] else g
+        self._u, self._step_size, decay = method.accumulate(g, slot.state, group)
+        self._decay = decay if isinstance(decay, Tensor) else p.new_full((), decay)
+        whole = slot.shard
+        self._numel = p.numel() if whole is None else whole.numel
+        self._row_length = p.numel() // max(p.shape[0], 1) if p.dim() > 0 else 1
+        if whole is not None:
+            self._row_length = whole.row_length
+        self._projects = p.dim() > 1 and self._numel > 0 and group["projection"] != "off"
+        if self._projects:
+            self._rows = _Sums.of_rows(p, g, self._u)
+            self._total, self._failed = self._rows.total(), self._failed_rows()
+
+    def _passes(self, sums: _Sums, row_length: int) -> Tensor:
+        eps = self._group["eps"]
+        norm_p, norm_g = sums.pp.sqrt().clamp(min=eps), sums.gg.sqrt().clamp(min=eps)
+        bound = self._group["delta"] / math.sqrt(row_length)
+        below: Tensor = F.cosine_below(sums.pg, norm_p, norm_g, bound)
+        return below
+
+    def _failed_rows(self) -> Tensor:
+        return (~self._passes(self._rows, self._row_length)).sum()
+
+    def publish(self, shard: Shard) -> None:
+        """Leave the sums of this part of the tensor; see :class:`Shard`."""
+        shard.sums.copy_(torch.stack((torch.ones_like(self._total.pp), self._failed, *self._total)))
+        if shard.row_sums is not None:
+            shard.row_sums.copy_(torch.stack([rows.flatten() for rows in self._rows], dim=1))
+
+    def take_sums(self) -> None:
+        """Take the sums of the whole tensor in their place."""
+        shard = self._slot.shard
+        assert shard is not None
+        self._failed = shard.sums[Field.FAILED_ROWS]
+        self._total = _Sums(*shard.sums[Field.PP :].unbind())
+        if shard.row_sums is not None:
+            like = self._rows.pp
+            self._rows = _Sums(*(column.reshape(like.shape) for column in shard.row_sums.unbind(1)))
+
+    def finish(self) -> None:
+        """Decide and apply."""
+        p, u, group = self._p, self._u, self._group
+        outcome, radial = self._decide()
+        decay = F.decay_under(outcome, self._decay, self._decay * group["wd_ratio"])
+        shrink = F.shrinkage(decay, self._step_size, radial).to(p.dtype)
+        radial = radial.to(p.dtype)
+        p_new = F.apply_update(p, u, shrink, self._step_size, radial, decay)
+        if group.get("project_buffer", False) and not group["nesterov"]:
+            # Before p is stored: `p` and the parameter may share memory, as `u` and the buffer may.
+            self._slot.state[self._method.moments[0]].copy_(u - F.radial_part(p, radial))
+        self._slot.param.copy_(p_new)
+        for tensor, old in self._before:
+            assert self._skips is not None
+            tensor.copy_(torch.where(self._skips.reshape(()), old, tensor))
+
+    def _decide(self) -> tuple[Tensor, Tensor]:
+        """The outcome, and the radial coefficient ``k`` of every row in float64."""
+        p, mode, eps = self._p, self._group["projection"], self._group["eps"]
+        if not self._projects:
+            return _outcome(_VIEW_NONE, p), p.new_zeros((), dtype=torch.float64)
+        rows, total = self._rows, self._total
+        channel_radial = F.radial_coefficient(rows.pu, rows.pp.sqrt(), eps)
+        layer_radial = F.radial_coefficient(total.pu, total.pp.sqrt(), eps)
+        if mode == "channel":
+            return _outcome(_VIEW_CHANNEL, p), channel_radial
+        if mode == "layer":
+            return _outcome(_VIEW_LAYER, p), layer_radial
+        outcome = F.decide(self._failed == 0, self._passes(total, self._numel))
+        self._slot.state["view"].copy_(outcome)
+        return outcome, F.radial_under(outcome, channel_radial, layer_radial)
 
 
-def _decide(
-    p: Tensor, g: Tensor, u: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
-    """The outcome, and the radial coefficient ``k`` of every row in float64."""
-    mode, eps = group["projection"], group["eps"]
-    if p.dim() < 2 or p.numel() == 0 or mode == "off":
-        return _outcome(_VIEW_NONE, p), p.new_zeros((), dtype=torch.float64)
+class _Sums(NamedTuple):
+    """Of each row, or of all of them."""
 
-    # In float32 the squares of a gradient of 1e20 would be infinite, and those of 1e18 add up to
-    # it: then every row would pass.
-    p, g, u = p.double(), g.double(), u.double()
-    within_row = tuple(range(1, p.dim()))
+    pp: Tensor
+    gg: Tensor
+    pg: Tensor
+    pu: Tensor
 
-    def rows(product: Tensor) -> Tensor:
-        return product.sum(dim=within_row, keepdim=True)
+    @staticmethod
+    def of_rows(p: Tensor, g: Tensor, u: Tensor) -> _Sums:
+        """Of shape (rows, 1, ...)."""
+        # In float32 the squares of a gradient of 1e20 would be infinite, and those of 1e18 add up
+        # to it: then every row would pass.
+        p, g, u = p.double(), g.double(), u.double()
+        within_row = tuple(range(1, p.dim()))
+        products = (p * p, g * g, p * g, p * u)
+        return _Sums(*(product.sum(dim=within_row, keepdim=True) for product in products))
 
-    # The layer view's sums are the totals of the channel sums.
-    pp, pu = rows(p * p), rows(p * u)
-    channel_radial = F.radial_coefficient(pu, pp.sqrt(), eps)
-    layer_radial = F.radial_coefficient(pu.sum(), pp.sum().sqrt(), eps)
-    if mode == "channel":
-        return _outcome(_VIEW_CHANNEL, p), channel_radial
-    if mode == "layer":
-        return _outcome(_VIEW_LAYER, p), layer_radial
-
-    gg, pg = rows(g * g), rows(p * g)
-
-    def passes(pp: Tensor, gg: Tensor, pg: Tensor, row_length: int) -> Tensor:
-        norm_p, norm_g = pp.sqrt().clamp(min=eps), gg.sqrt().clamp(min=eps)
-        bound = group["delta"] / math.sqrt(row_length)
-        below: Tensor = F.cosine_below(pg, norm_p, norm_g, bound)
-        return below.all()
-
-    every_row = passes(pp, gg, pg, p.numel() // p.shape[0])
-    outcome = F.decide(every_row, passes(pp.sum(), gg.sum(), pg.sum(), p.numel()))
-    state["view"].copy_(outcome)
-    return outcome, F.radial_under(outcome, channel_radial, layer_radial)
+    def total(self) -> _Sums:
+        """The layer view's sums are the totals of the channel sums."""
+        return _Sums(*(rows.sum() for rows in self))
 
 
 def _outcome(fixed: int, p: Tensor) -> Tensor:

@@ -40,5 +40,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
            "Order this step behind the last one where the stream has changed; whether it has.")
       .def("prepare", &adamp::Plan::prepare, py::arg("control") = py::none(),
            "All of a step that may fail.")
-      .def("run", &adamp::Plan::run, "Perform one step on what was last picked up.");
+      .def("run", &adamp::Plan::run,
+           "Perform one step on what was last picked up; of shards, the part before their sums.")
+      .def("finish", &adamp::Plan::finish, "The rest of a step that has shards.");
 }

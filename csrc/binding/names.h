@@ -13,6 +13,11 @@ inline PyObject* interned(const char* text) { return PyUnicode_InternFromString(
 struct Names {
   PyObject* params = interned("params");
   PyObject* view = interned("view");
+  // Of a DTensor, and of its _spec.
+  PyObject* local_tensor = interned("_local_tensor");
+  PyObject* spec = interned("_spec");
+  PyObject* placements = interned("placements");
+  PyObject* device_mesh = interned("mesh");
 };
 
 inline const Names& names() {

@@ -15,7 +15,8 @@ constexpr int64_t kShortStep = 1 << 20;
 bool is_short(const Tracker& tracker) {
   int64_t numel = 0;
   for (const Entry& entry : tracker.entries()) numel += entry.param.tensor().numel();
-  return tracker.device().is_cpu() && numel <= kShortStep;
+  // Other threads run while sums are added up over processes.
+  return tracker.device().is_cpu() && numel <= kShortStep && !tracker.has_shards();
 }
 
 // The addresses of an adamp_fused.backends.protocol.Control, or of None.
@@ -125,10 +126,15 @@ void Plan::prepare(const py::object& control) {
 void Plan::run() {
   if (!prepared_) prepare(py::none());
   prepared_ = false;
-  bool made = true;
-  if (has_executor_) without_gil([&] { made = step_.launch(); });
+  made_ = true;
+  if (has_executor_) without_gil([&] { made_ = step_.launch(); });
   // A launch that failed has advanced nothing; on a GPU, one that did not fail is at work by now.
-  tracker_.end_step(made);
+  if (!tracker_.has_shards()) tracker_.end_step(made_);
+}
+
+void Plan::finish() {
+  if (has_executor_ && made_) without_gil([&] { step_.finish(); });
+  tracker_.end_step(made_);
 }
 
 }  // namespace adamp

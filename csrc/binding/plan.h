@@ -33,7 +33,10 @@ class Plan {
   bool follow_stream() { return step_.follow_stream(); }
   // control: an adamp_fused.backends.protocol.Control, or None.
   void prepare(const pybind11::object& control);
+  // One step; of parameters that are parts of tensors (Slot.shard) what comes before their sums are
+  // added up. finish() then makes the rest; it is called where there are such parameters, alone.
   void run();
+  void finish();
 
  private:
   void gather();
@@ -46,6 +49,7 @@ class Plan {
   StepPlan step_;
   bool keeps_gil_;  // while a step runs
   bool prepared_ = false;
+  bool made_ = true;  // by the last run()
 };
 
 }  // namespace adamp

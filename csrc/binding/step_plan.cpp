@@ -117,4 +117,10 @@ bool StepPlan::launch() {
   return executor_->launch();
 }
 
+void StepPlan::finish() {
+  if (!executor_) return;
+  const c10::OptionalDeviceGuard guard(device_);
+  executor_->finish();
+}
+
 }  // namespace adamp

@@ -46,6 +46,7 @@ class StepPlan {
   void prepare(const Control& control, bool is_captured);
   // The step that was last prepared; see Executor.
   bool launch();
+  void finish();
 
   const std::vector<const void*>& grads() const { return grads_; }
   // Of each tensor, into hypers().

@@ -27,16 +27,22 @@ Entry::Entry(Method method, const py::handle& slot, bool by_host, StepLock& lock
   step = of_state(keys.step);
   counts_on_device = step && !by_host && slot.attr("counts_on_device").cast<bool>();
   if (projection == Projection::kAuto) view = of_state(names().view);
+  if (const py::object owner = slot.attr("owner"); !owner.is_none()) {
+    part_ = std::make_unique<DTensorPart>(owner.ptr());
+    if (const py::object shard = slot.attr("shard"); !shard.is_none()) part_->set_shard(shard);
+  }
   const py::object given = slot.attr("grad");
   if (given.is_none()) return;
   has_grad = true;
   const c10::TensorImpl* const grad = THPVariable_Unpack(given.ptr()).unsafeGetTensorImpl();
-  if (param.tensor().numel() > 0) {
-    grad_address = address_to_read(grad);
-  } else if (counts_on_device) {
-    grad_address = step.data;  // not null, so that it is counted
-  }
+  grad_address = param.tensor().numel() > 0 ? address_to_read(grad) : stand_in();
   lock.add(grad);
+}
+
+// Of a tensor without elements: an address that is not null where its step is made all the same, to
+// be counted, or because it is a part of a tensor that has some.
+const void* Entry::stand_in() const {
+  return counts_on_device ? step.data : is_shard() ? part_->shard.sums : nullptr;
 }
 
 TensorInfo Entry::info() const {
@@ -47,6 +53,7 @@ TensorInfo Entry::info() const {
   info.view = static_cast<int32_t*>(view.data);
   if (counts_on_device) info.count = step.data;
   info.count_dtype = step && step.is_double() ? DType::kFloat64 : DType::kFloat32;
+  if (part_ != nullptr) info.shard = part_->shard;
   return info;
 }
 
@@ -61,9 +68,25 @@ void Entry::prefetch() const {
 }
 
 bool Entry::refresh(PyObject* object, StepLock& lock) {
-  if (!param.check(object, lock)) return false;
+  if (part_ != nullptr) return refresh_local(object, lock);
+  return param.check(object, lock) && refresh_grad(param.tensor().grad(), lock);
+}
+
+bool Entry::refresh_local(PyObject* dtensor, StepLock& lock) {
+  const py::object local = local_tensor_of(dtensor);
+  if (!local || !param.check(local.ptr(), lock)) return false;
+  part_->param = dtensor;
+  lock.add_param(dtensor);
+  const at::Tensor& grad = THPVariable_Unpack(dtensor).grad();
+  if (!grad.defined()) return refresh_grad(grad, lock);
+  const auto shared_out = py::reinterpret_steal<py::object>(THPVariable_Wrap(grad));
+  if (!part_->spec.check(shared_out.ptr())) return false;
+  const py::object local_grad = local_tensor_of(shared_out.ptr());
+  return local_grad && refresh_grad(THPVariable_Unpack(local_grad.ptr()), lock);
+}
+
+bool Entry::refresh_grad(const at::Tensor& grad, StepLock& lock) {
   const c10::TensorImpl& now = param.tensor();
-  const at::Tensor& grad = now.grad();
   has_grad = grad.defined();
   if ((has_grad && !fits(grad, now)) || !check_state(lock)) return false;
   // A count below 0, or none, was written into it: of that too the checks will tell.
@@ -73,13 +96,19 @@ bool Entry::refresh(PyObject* object, StepLock& lock) {
   const c10::TensorImpl* const impl = grad.unsafeGetTensorImpl();
   last_grad_ = PrefetchHint::of(impl);
   if (now.numel() == 0) {
-    if (counts_on_device) grad_address = step.data;
+    grad_address = stand_in();
     return true;
   }
   grad_address = address_to_read(impl);
   lock.add(impl);
   // Without memory, which the checks of a new plan will say.
   return grad_address != nullptr;
+}
+
+// Whether a value of the state is the tensor that it was.
+bool Entry::is_guarded(const Guard& guard, PyObject* value) const {
+  if (value == guard.object) return true;
+  return part_ != nullptr && value != nullptr && local_tensor_of(value).ptr() == guard.object;
 }
 
 // Whether every tensor of the state is the one it was, where it was.
@@ -93,15 +122,14 @@ bool Entry::check_state(StepLock& lock) const {
   while (PyDict_Next(state, &position, &key, &value)) {
     for (const Guard* guard : all) {
       if (key != guard->key) continue;
-      if (value != guard->object || !guard->check(lock)) return false;
+      if (!is_guarded(*guard, value) || !guard->check(lock)) return false;
       ++found;
     }
   }
   if (found == wanted) return true;
   for (const Guard* guard : all) {
-    if (*guard && (PyDict_GetItem(state, guard->key) != guard->object || !guard->check(lock))) {
-      return false;
-    }
+    if (!*guard) continue;
+    if (!is_guarded(*guard, PyDict_GetItem(state, guard->key)) || !guard->check(lock)) return false;
   }
   return true;
 }
@@ -126,6 +154,7 @@ void Entry::end_step() {
   }
   if (grad_address == nullptr) return;
   param.bump_version();
+  if (part_ != nullptr) THPVariable_Unpack(part_->param).unsafeGetTensorImpl()->bump_version();
   for (const Guard* guard : {&moment1, &moment2, &view}) {
     if (*guard) guard->bump_version();
   }
@@ -138,7 +167,10 @@ Tracker::Tracker(Method method, const py::list& slots, const py::list& groups,
   entries_.reserve(py::len(slots));
   for (const py::handle slot : slots) {
     const Entry& entry = entries_.emplace_back(method, slot, by_host, lock_);
-    entry_of[entry.param.object] = static_cast<int64_t>(entries_.size()) - 1;
+    const py::object owner = slot.attr("owner");
+    PyObject* const listed = owner.is_none() ? entry.param.object : owner.ptr();
+    entry_of[listed] = static_cast<int64_t>(entries_.size()) - 1;
+    has_shards_ |= entry.is_shard();
   }
   const auto find = [&](const py::handle& param) {
     const auto found = entry_of.find(param.ptr());

@@ -4,9 +4,11 @@
 
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <vector>
 
 #include "../core/params.h"
+#include "dtensor.h"
 #include "guards.h"
 #include "options.h"
 
@@ -29,6 +31,10 @@ struct Entry {
   void end_step();
   TensorInfo info() const;
 
+  // Whether finish() belongs to its step.
+  bool is_shard() const { return part_ != nullptr && part_->shard.sums != nullptr; }
+
+  // Of a DTensor all that follows is of its local tensor, and of those of its state.
   ParamGuard param;
   Guard moment1, moment2, step, view;
   PyObject* state = nullptr;           // the dictionary; borrowed, and found anew at every step
@@ -39,10 +45,15 @@ struct Entry {
   Projection projection;
 
  private:
+  bool refresh_local(PyObject* dtensor, StepLock& lock);
+  bool refresh_grad(const at::Tensor& grad, StepLock& lock);
+  const void* stand_in() const;
+  bool is_guarded(const Guard& guard, PyObject* value) const;
   bool check_state(StepLock& lock) const;
   double count() const;  // what `step` holds
 
   PrefetchHint last_grad_;
+  std::unique_ptr<DTensorPart> part_;  // of a DTensor
 };
 
 // Whatever belongs to the user is kept alive from refresh() to end_step(), and not between steps.
@@ -65,6 +76,7 @@ class Tracker {
   void keep_gil() { keeps_gil_ = true; }
 
   const std::vector<Entry>& entries() const { return entries_; }
+  bool has_shards() const { return has_shards_; }
   // Of each group that has a parameter here.
   const std::vector<Hyper>& group_options() const { return group_options_; }
   at::Device device() const { return device_; }
@@ -80,6 +92,7 @@ class Tracker {
   std::vector<Entry> entries_;
   StepLock lock_;
   bool keeps_gil_ = false;
+  bool has_shards_ = false;
   bool covers_params_ = true;  // false: some slots hold copies, which serve for one step
   at::Device device_ = at::kCPU;
 

@@ -36,6 +36,24 @@ struct Hyper {
   int8_t nesterov, maximize, project_buffer;
 };
 
+// What the processes that each have a part of a tensor tell one another between launch() and
+// finish(): what launch() has left is added up over all of them by the caller.
+struct ShardSums {
+  double steppers;        // how many processes step it: each leaves 1
+  double failed_rows;     // of the cosine test
+  double pp, gg, pg, pu;  // as in RowSums
+};
+
+// The part of a tensor that this process has.
+struct Shard {
+  // Null: the tensor is all here, or its update needs no sums of other parts.
+  ShardSums* sums;
+  // Where rows have parts elsewhere and their own sums are needed: pp, gg, pg and pu of each row
+  // that has a part here. The caller tests the rows, once it has added them up.
+  double* row_sums;
+  int64_t cols, numel;  // of the whole tensor
+};
+
 // What of a parameter does not change between steps. Rows are contiguous runs; gradient and moments
 // of an element lie at the weight's own offset.
 struct TensorInfo {
@@ -48,6 +66,13 @@ struct TensorInfo {
   Projection projection;
   void* count;  // the state `step`, where the device keeps it: it is advanced there; else null
   DType count_dtype;  // float32 or float64
+  Shard shard;
+
+  // Of the whole tensor, which the cosine bounds depend on.
+  constexpr int64_t whole_cols() const { return shard.sums == nullptr ? cols : shard.cols; }
+  constexpr int64_t whole_numel() const {
+    return shard.sums == nullptr ? rows * cols : shard.numel;
+  }
 };
 
 // What decides on the device whether a step is made, and by what its gradients are multiplied. All
@@ -77,13 +102,15 @@ struct StepInputs {
 };
 
 // One way to perform the planned step. Made once for a list of tensors; prepare() and launch() at
-// every step.
+// every step, and finish() where a tensor has Shard::sums.
 struct Executor {
   virtual ~Executor() = default;
   // All that may fail for want of memory. Changes no tensor of the plan.
   virtual void prepare(const StepInputs& inputs) = 0;
   // The step that was last prepared. False where it is known not to have been made: see found_inf.
   virtual bool launch() = 0;
+  // The rest of that step for tensors that have Shard::sums, by sums of all parts.
+  virtual void finish() = 0;
   bool run(const StepInputs& inputs) {
     prepare(inputs);
     return launch();

@@ -45,6 +45,7 @@ class CpuExecutor : public Executor {
     slots_.resize(tiles_.size());
     for (size_t t = 0; t < infos.size(); ++t) {
       tensors_.emplace_back(method, infos[t], tiles_of[t], slots_.data() + tiles_of[t].first);
+      if (tensors_.back().is_shard()) shards_of_tensors_.push_back(static_cast<int32_t>(t));
     }
     for (const Tile& tile : tiles_) scratch_size_.enlarge(tensors_[tile.tensor].scratch_size(tile));
     batch_tiles();
@@ -62,7 +63,7 @@ class CpuExecutor : public Executor {
       TensorWork& tensor = tensors_[t];
       tensor.begin(inputs.grads[t], scalars_[inputs.hyper_indices[t]]);
       if (!tensor.surely_needs_fix_up()) continue;
-      ++certain_fix_ups;
+      if (!tensor.is_shard()) ++certain_fix_ups;
       const int64_t bytes = tensor.bytes_of_u();
       if (bytes == 0 || bytes_of_u + bytes > kBytesOfU) continue;
       if (kept_.empty()) kept_.resize(kBytesOfU / sizeof(double));
@@ -83,7 +84,19 @@ class CpuExecutor : public Executor {
     }
     if (!squares_.empty()) clip();
     on_all_threads([this](int64_t thread) { work(thread); });
+    for (const int32_t t : shards_of_tensors_) {
+      if (tensors_[t].stepped()) tensors_[t].publish();
+    }
     return true;
+  }
+
+  void finish() override {
+    if (is_skipped(control_)) return;
+    for (const int32_t t : shards_of_tensors_) {
+      TensorWork& tensor = tensors_[t];
+      if (tensor.stepped() && tensor.decide_whole()) fix_ups_.add(tensor.tiles());
+    }
+    if (fix_ups_.any()) on_all_threads([this](int64_t thread) { work(thread); });
   }
 
  private:
@@ -228,7 +241,7 @@ class CpuExecutor : public Executor {
     TensorWork& tensor = tensors_[tile.tensor];
     if (!tensor.stepped()) return;
     tensor.accumulate(tile, scratch);
-    if (!tensor.needs_decision()) return;
+    if (!tensor.needs_decision() || tensor.is_shard()) return;
     std::atomic<int64_t>& arrived = arrived_[tile.tensor];
     if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == tensor.tiles().count) {
       arrived.store(0, std::memory_order_relaxed);
@@ -245,6 +258,7 @@ class CpuExecutor : public Executor {
   }
 
   std::deque<TensorWork> tensors_;
+  std::vector<int32_t> shards_of_tensors_;     // TensorWork::is_shard()
   std::vector<std::atomic<int64_t>> arrived_;  // tiles of each tensor
   std::vector<Tile> tiles_;
   std::vector<int64_t> batches_;          // the first tile of each, and the end

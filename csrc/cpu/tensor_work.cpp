@@ -37,7 +37,7 @@ TensorWork::TensorWork(Method method, const TensorInfo& info, const TileRange& t
       tiles_(tiles),
       loops_(row_loops(method, info.dtype)),
       slots_(slots),
-      rows_are_split_(tiles.count > info.rows) {}
+      rows_are_split_(rows_span_tiles() || rows_span_shards()) {}
 
 void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
   grad_ = grad;
@@ -47,7 +47,7 @@ void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
   const View last = info_.view == nullptr ? View::kNone : static_cast<View>(*info_.view);
   speculation_ = speculate(info_.projection, info_.dtype, one_tile(),
                            rows_are_split_ || info_.cols <= kHeldCols, last, options());
-  bound_ = cosine_bound(static_cast<double>(info_.cols), options());
+  bound_ = cosine_bound(static_cast<double>(info_.whole_cols()), options());
   by_rows_ = takes_row_sums();
   if (by_rows_ && !one_tile()) records_.resize(info_.rows);
 }
@@ -55,7 +55,8 @@ void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
 // Whether each row's own sums are taken. Not for a layer-wise projection; nor for thin rows, which
 // are tested and projected many at a time, unless each is to be updated by itself.
 bool TensorWork::takes_row_sums() const {
-  if (thin()) return speculation_ == Speculation::kChannelRows && !projects_in_place();
+  if (thin() && !rows_span_shards())
+    return speculation_ == Speculation::kChannelRows && !projects_in_place();
   return info_.projection != Projection::kLayer;
 }
 
@@ -105,7 +106,8 @@ Scratch::Size TensorWork::scratch_size(const Tile& tile) const {
   const int64_t of_row = cols * size_of_u(info_.dtype);
   if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0};
   // Where row sums are not taken, all rows of a tile get one update.
-  const bool may_be_by_rows = info_.projection != Projection::kLayer && info_.cols > kHeldCols;
+  const bool may_be_by_rows =
+      info_.projection != Projection::kLayer && (info_.cols > kHeldCols || rows_span_shards());
   if (one_tile()) {
     const int64_t by_rows = may_be_by_rows && !thin() ? rows : 1;
     return {rows * of_row, by_rows, by_rows};
@@ -235,6 +237,10 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
   const bool by_channel = speculation_ == Speculation::kChannelRows;
   for (int64_t i = 0; i < block.rows; ++i) {
     add_to(slot.sums, sums[i]);
+    if (rows_span_shards() && !rows_span_tiles()) {
+      slot.pending_rows += !note_row(first_row + i, sums[i]);
+      continue;
+    }
     // Where one row has failed, the others do not matter, unless they are being projected.
     if (rows_are_split_ || (slot.failed_rows > 0 && !by_channel)) continue;
     const bool passes = row_passes(sums[i]);
@@ -252,14 +258,14 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
 
 // Decides the tensor by its total_.
 void TensorWork::decide_by(int64_t failed_rows) {
-  const double numel = static_cast<double>(info_.rows) * static_cast<double>(info_.cols);
+  const double numel = static_cast<double>(info_.whole_numel());
   outcome_ = adamp::decide(info_.projection, failed_rows, total_, numel, options());
   if (info_.view != nullptr) *info_.view = static_cast<int32_t>(outcome_);
 }
 
 // Adds up what the tiles have left, total_ too.
 TensorWork::Slot TensorWork::reduce() {
-  if (rows_are_split_ && by_rows_) reduce_split_rows();
+  if (rows_span_tiles() && by_rows_) reduce_split_rows();
   Slot all = {};
   for (int64_t i = 0; i < tiles_.count; ++i) {
     add_to(all.sums, slots_[i].sums);
@@ -287,11 +293,41 @@ void TensorWork::reduce_split_rows() {
     Slot* const first = slots_ + row * pieces;
     RowSums<double> sums = {};
     for (int64_t i = 0; i < pieces; ++i) add_to(sums, first[i].sums);
-    const bool updated = speculation_ == Speculation::kAllRows;
-    records_[row] = {sums.pp, sums.pu, updated};
-    first->failed_rows = !row_passes(sums);
-    first->pending_rows = !updated;
+    first->failed_rows = !rows_span_shards() && !row_passes(sums);
+    first->pending_rows = !note_row(row, sums);
   }
+}
+
+// Keeps the sums of a row that no single tile or process has seen whole; whether it has been
+// updated.
+bool TensorWork::note_row(int64_t row, const RowSums<double>& sums) {
+  const bool updated = speculation_ == Speculation::kAllRows;
+  records_[row] = {sums.pp, sums.pu, updated};
+  if (rows_span_shards()) {
+    double* const to = info_.shard.row_sums + 4 * row;
+    to[0] = sums.pp, to[1] = sums.gg, to[2] = sums.pg, to[3] = sums.pu;
+  }
+  return updated;
+}
+
+void TensorWork::publish() {
+  const Slot all = reduce();
+  pending_rows_ = all.pending_rows;
+  *info_.shard.sums = {
+      1, static_cast<double>(all.failed_rows), total_.pp, total_.gg, total_.pg, total_.pu};
+}
+
+bool TensorWork::decide_whole() {
+  const ShardSums& sums = *info_.shard.sums;
+  total_ = {sums.pp, sums.gg, sums.pg, sums.pu};
+  decide_by(static_cast<int64_t>(sums.failed_rows));
+  if (rows_span_shards()) {
+    for (int64_t row = 0; row < info_.rows; ++row) {
+      records_[row].pp = info_.shard.row_sums[4 * row];
+      records_[row].pu = info_.shard.row_sums[4 * row + 3];
+    }
+  }
+  return pending_rows_ > 0 || !prediction_holds(speculation_, outcome_);
 }
 
 void TensorWork::fix_up(const Tile& tile, Scratch& scratch) {

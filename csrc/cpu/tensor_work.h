@@ -69,6 +69,9 @@ class TensorWork {
   int64_t bytes_of_u() const;
 
   bool stepped() const { return grad_ != nullptr; }
+  // Whether the decision needs sums of parts that other processes have. Then launch() ends with
+  // publish(), and finish() begins with decide_whole().
+  bool is_shard() const { return info_.shard.sums != nullptr; }
   // Whether tiles are left to fix up once the tensor is decided, whatever is decided.
   bool surely_needs_fix_up() const {
     return stepped() && needs_decision() && speculation_ == Speculation::kNone;
@@ -87,6 +90,9 @@ class TensorWork {
   double squares(const Tile& tile, double factor) const;
   // When all tiles have been accumulated; whether they are to be fixed up.
   bool decide();
+  // Of a shard, the same in two parts: leaves the sums of this part, and decides by those of all.
+  void publish();
+  bool decide_whole();
   void fix_up(const Tile& tile, Scratch& scratch);
 
  private:
@@ -96,10 +102,15 @@ class TensorWork {
     bool updated;
   };
 
-  bool one_tile() const { return tiles_.count == 1; }
+  // Whether a single tile sees the whole tensor.
+  bool one_tile() const { return tiles_.count == 1 && !is_shard(); }
+  bool rows_span_tiles() const { return tiles_.count > info_.rows; }
+  bool rows_span_shards() const { return info_.shard.row_sums != nullptr; }
   bool thin() const { return info_.cols <= kThinCols; }
   // Thin rows whose outcome is fixed: each block is projected while it is in L1.
-  bool projects_in_place() const { return thin() && info_.projection == Projection::kChannel; }
+  bool projects_in_place() const {
+    return thin() && info_.projection == Projection::kChannel && !rows_span_shards();
+  }
   bool takes_row_sums() const;
   const Scalars<double>& options() const { return scalars_->in_double; }
   Block block_at(int64_t first, int64_t rows, int64_t cols) const;
@@ -113,6 +124,7 @@ class TensorWork {
   void judge(const Block& block, int64_t first_row, const RowSums<double>* sums, Slot& slot,
              Behind::Row* rows);
   void reduce_split_rows();
+  bool note_row(int64_t row, const RowSums<double>& sums);
   template <class Sums>
   void apply_kept(const Block& block, const Sums* sums, const void* kept, Scratch& scratch);
   Slot reduce();
@@ -134,6 +146,7 @@ class TensorWork {
   View outcome_ = View::kNone;
   bool by_rows_ = false;  // takes_row_sums(), and keeps them in records_
   RowSums<double> total_ = {};
+  int64_t pending_rows_ = 0;        // of a shard
   std::vector<RowRecord> records_;  // of its rows; empty until they are needed
 };
 

@@ -187,6 +187,8 @@ class CudaExecutor : public Executor {
     }
   }
 
+  void finish() override {}
+
   bool launch() override {
     // Where there is nothing to step a skip is counted all the same, and so is a tensor's step.
     const bool idle = args_.n_tasks == 0 && args_.blocks_left == nullptr &&

@@ -170,6 +170,9 @@ class TritonPlan:
                 count.add_(1 if self._found_inf is None else self._found_inf.reshape(()) == 0)
         self._tracker.run()
 
+    def finish(self) -> None:
+        """Nothing: shards are refused."""
+
 
 class _Launch:
     """The tensors of one dtype: their tables, and one kernel launch a step."""

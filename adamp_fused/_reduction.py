@@ -1,0 +1,425 @@
+"""What the processes of a sharded step tell one another, in one collective for each process group.
+
+A tensor's outcome and coefficients depend on a few sums over the whole of it. Each process leaves
+those of its part (:class:`~adamp_fused.backends.protocol.Shard`) in one buffer; here they are added
+up, for all tensors together. The bytes are those of six numbers a tensor; and of four a row, where
+rows have parts in several processes.
+
+The process groups follow one another in an order that is the same in all processes, as the
+optimizers list the same parameters in the same order. Those that rows are split over come first:
+when the sums of rows are complete each row is tested, and what is left of them is how many have
+failed.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from adamp_fused import _dtensor
+from adamp_fused._control import Given, sum_of_squares
+from adamp_fused._dtensor import Group, Layout
+from adamp_fused.backends import formulas as F
+from adamp_fused.backends.protocol import Field, Groups, Shard, Slot
+
+_FIELDS = len(Field)
+_OF_ROW = 4  # PP to PU
+
+
+class Chain:
+    """All-reduces of one vector, one for each process group over the elements that concern it."""
+
+    def __init__(self, order: list[Group], runs: list[tuple[int, tuple[Group, ...]]]) -> None:
+        """``runs``: how many elements follow one another, and the groups that add them up."""
+        self._order = order
+        self._selected: list[slice | Tensor] = []
+        for group in order:
+            first = 0
+            ranges: list[range] = []
+            for count, groups in runs:
+                if group in groups and count > 0:
+                    if ranges and ranges[-1].stop == first:
+                        ranges[-1] = range(ranges[-1].start, first + count)
+                    else:
+                        ranges.append(range(first, first + count))
+                first += count
+            if len(ranges) <= 1:
+                whole = ranges[0] if ranges else range(0)
+                self._selected.append(slice(whole.start, whole.stop))
+            else:
+                self._selected.append(torch.tensor([i for part in ranges for i in part]))
+
+    def run(self, vector: Tensor, after: Callable[[int], None] = lambda position: None) -> None:
+        """Add up, in place; ``after(i)`` is called when group ``i`` of the order has done so."""
+        for position, group in enumerate(self._order):
+            selected = self._selected[position]
+            if isinstance(selected, slice):
+                part = vector[selected]
+                if part.numel() > 0:
+                    dist.all_reduce(part, group=group)
+            else:
+                selected = self._selected[position] = selected.to(vector.device)
+                part = vector[selected]
+                dist.all_reduce(part, group=group)
+                vector[selected] = part
+            after(position)
+
+
+def _bit_order(order: list[Group], groups: tuple[Group, ...]) -> tuple[bool, ...]:
+    """Sorts elements so that, of up to two groups, those of each follow one another."""
+    has = [group in groups for group in order]
+    return tuple(not one if i % 2 == 0 else one for i, one in enumerate(has))
+
+
+@dataclass
+class _Part:
+    """The part of one tensor that is here."""
+
+    name: str
+    group_index: int
+    layout: Layout
+    rows: int  # here
+    row_length: int  # of the whole tensor
+    numel: int
+    shard: Shard | None = None
+    #: Whether rows are tested by the caller of the step, since their sums are not complete here.
+    tests_rows: bool = False
+    #: Where the rows that are here lie among all, and where the sums of all are; None: the sums of
+    #: those that are here are added up by themselves, before those of the tensor.
+    places: Tensor | None = None
+    all_rows: Tensor | None = None
+
+
+class Reduction:
+    """The buffer of the DTensors on one device, and their collectives."""
+
+    def __init__(
+        self,
+        params: list[tuple[Any, int, str]],
+        groups: Groups,
+        device: torch.device,
+    ) -> None:
+        """``params``: every DTensor on the device, the index of its group, and its name."""
+        self._device = device
+        # By id: a plan keeps no parameter alive.
+        self._layouts = {id(param): _dtensor.layout_of(param) for param, _, _ in params}
+        self._order = _order(self._layouts.values())
+        self._parts: dict[int, _Part] = {}
+        for param, index, name in params:
+            part = self._part_of(param, index, name, groups[index]["projection"])
+            if part is not None:
+                self._parts[id(param)] = part
+        self._lay_out()
+        self._classes = sorted(
+            {layout.groups for layout in self._layouts.values()},
+            key=functools.partial(_bit_order, self._order),
+        )
+        self._agreement = Chain(
+            self._order,
+            [(1, tuple(self._order)), *((1, groups) for groups in self._classes)],
+        )
+        self._failure: tuple[Tensor, Any] | None = None  # on its way from a device
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to add up, in any step."""
+        return bool(self._order)
+
+    def shard_of(self, param: Any) -> Shard | None:
+        """Where the step of a DTensor leaves its sums; None: it needs none."""
+        part = self._parts.get(id(param))
+        return None if part is None else part.shard
+
+    def _part_of(self, param: Any, index: int, name: str, projection: str) -> _Part | None:
+        layout = self._layouts[id(param)]
+        is_split = bool(layout.over_cols)
+        needs_sums = projection in ("auto", "layer") or (projection == "channel" and is_split)
+        if param.dim() < 2 or param.numel() == 0 or not needs_sums or not layout.groups:
+            return None
+        part = _Part(
+            name,
+            index,
+            layout,
+            rows=_dtensor.local(param).shape[0],
+            row_length=param.numel() // param.shape[0],
+            numel=param.numel(),
+            tests_rows=is_split and projection != "layer",
+        )
+        cols_end = max(map(self._order.index, layout.over_cols), default=-1)
+        if part.tests_rows and any(self._order.index(g) < cols_end for g in layout.over_rows):
+            part.places = _dtensor.rows_here(param)
+        return part
+
+    def _lay_out(self) -> None:
+        """Make the buffer: first the sums of all tensors, then those of rows."""
+        parts = sorted(
+            self._parts.values(), key=lambda part: _bit_order(self._order, part.layout.groups)
+        )
+        runs = [(_FIELDS, part.layout.groups) for part in parts]
+        tested = [part for part in parts if part.tests_rows]
+        for part in tested:
+            if part.places is None:
+                runs.append((_OF_ROW * part.rows, part.layout.over_cols))
+            else:
+                runs.append((_OF_ROW * (part.numel // part.row_length), part.layout.groups))
+        self._buffer = torch.zeros(
+            sum(count for count, _ in runs), dtype=torch.float64, device=self._device
+        )
+        pieces = torch.split(self._buffer, [count for count, _ in runs])
+        rows_of = dict(zip(map(id, tested), pieces[len(parts) :], strict=True))
+        for part, sums in zip(parts, pieces, strict=False):
+            row_sums = rows_of.get(id(part))
+            if row_sums is not None:
+                row_sums = row_sums.view(-1, _OF_ROW)
+                if part.places is not None:
+                    part.all_rows, part.places = row_sums, part.places.to(self._device)
+                    row_sums = row_sums.new_zeros(part.rows, _OF_ROW)
+            part.shard = Shard(sums, row_sums, part.row_length, part.numel)
+        self._chain = Chain(self._order, runs)
+        self._sums = self._buffer[: _FIELDS * len(parts)].view(-1, _FIELDS)
+        self._names = [part.name for part in parts]
+        self._members = torch.tensor(
+            [
+                math.prod(dist.get_world_size(group) for group in part.layout.groups)
+                for part in parts
+            ],
+            dtype=torch.float64,
+            device=self._device,
+        )
+        self._tests: list[_RowTests | None] = []
+        for position in range(len(self._order)):
+            due = [part for part in tested if self._tested_after(part) == position]
+            at = [i for i, part in enumerate(parts) if part in due]
+            self._tests.append(_RowTests(due, at, self._sums) if due else None)
+
+    def _tested_after(self, part: _Part) -> int:
+        over = part.layout.over_cols if part.places is None else part.layout.groups
+        return max(map(self._order.index, over))
+
+    def begin(self) -> None:
+        """Before a step, which leaves sums only where there is a gradient.
+
+        Raises:
+            RuntimeError: the processes differed, in the last step, in what had a gradient.
+        """
+        self._raise_failure()
+        self._buffer.zero_()
+
+    def reduce(self, groups: Groups) -> None:
+        """After the first part of a step: add up what all parts have left, and test rows.
+
+        Raises:
+            RuntimeError: a collective failed, or the processes differ in what has a gradient. The
+                step is half made then, and must not be followed by another.
+        """
+        for part in self._parts.values():
+            if part.all_rows is not None and part.shard is not None:
+                assert part.places is not None and part.shard.row_sums is not None
+                part.all_rows[part.places] = part.shard.row_sums
+        try:
+            self._chain.run(self._buffer, functools.partial(self._test_rows, groups))
+        except Exception as error:
+            raise RuntimeError(
+                f"a collective of the step failed ({error}); {_HALF_MADE}"
+            ) from error
+        for part in self._parts.values():
+            if part.all_rows is not None and part.shard is not None:
+                assert part.places is not None and part.shard.row_sums is not None
+                part.shard.row_sums.copy_(part.all_rows[part.places])
+        self._check_steppers()
+
+    def _test_rows(self, groups: Groups, position: int) -> None:
+        tests = self._tests[position]
+        if tests is not None:
+            tests.run(groups)
+
+    def _check_steppers(self) -> None:
+        steppers = self._sums[:, Field.STEPPERS]
+        differ = (steppers != 0) & (steppers != self._members)
+        if self._device.type != "cuda":
+            self._failure = (differ, None)
+            self._raise_failure()
+        elif not torch.cuda.is_current_stream_capturing():
+            # Told by the next step: this one would have to wait for the device.
+            there = torch.empty(differ.shape, dtype=torch.bool, pin_memory=True)
+            there.copy_(differ, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+            self._failure = (there, event)
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is None or (failure[1] is not None and not failure[1].query()):
+            return
+        wrong = [name for name, is_wrong in zip(self._names, failure[0], strict=True) if is_wrong]
+        if wrong:
+            raise RuntimeError(
+                f"{', '.join(wrong[:3])}{' and others' if len(wrong) > 3 else ''}: some processes "
+                "have a gradient, and others None, which must be the same in all that have a part "
+                f"of it: use the same parameters everywhere; {_HALF_MADE}"
+            )
+
+    def agree(
+        self, found_inf: Tensor | None, grads: list[tuple[Any, Tensor]]
+    ) -> tuple[Tensor | None, Tensor]:
+        """Before a step: whether it is skipped, and the sum of the squares of all gradients.
+
+        Args:
+            found_inf: one element, not 0: this process has found an infinity. None: nobody looks.
+            grads: DTensors and their local gradients, where gradients are clipped.
+
+        Returns:
+            ``found_inf`` of all processes (float32, 0-dim), or None; the sum of squares (float64).
+
+        Raises:
+            RuntimeError: a collective failed. Nothing has changed.
+        """
+        vector = torch.zeros(1 + len(self._classes), dtype=torch.float64, device=self._device)
+        if found_inf is not None:
+            vector[0] = (found_inf.reshape(()) != 0).to(self._device, non_blocking=True)
+        for i, layout in enumerate(self._classes, start=1):
+            own = [grad for param, grad in grads if self._layouts[id(param)].groups == layout]
+            vector[i] = sum_of_squares(own, self._device)
+        try:
+            self._agreement.run(vector)
+        except Exception as error:
+            raise RuntimeError(
+                f"a collective of the step failed ({error}); neither weights nor state have changed"
+            ) from error
+        found = None if found_inf is None else (vector[0] != 0).float()
+        return found, vector[1:].sum()
+
+
+_HALF_MADE = (
+    "moments have moved, and weights as the last outcomes predict: go on from the last checkpoint"
+)
+
+
+def _order(layouts: Iterable[Layout]) -> list[Group]:
+    """All process groups: first those that rows are split over."""
+    listed = list(layouts)
+    over_cols = [group for layout in listed for group in layout.over_cols]
+    over_rows = [group for layout in listed for group in layout.over_rows]
+    return list(dict.fromkeys(over_cols + over_rows))
+
+
+class _RowTests:
+    """The cosine tests of rows whose sums are complete, for several tensors together."""
+
+    def __init__(self, parts: list[_Part], at: list[int], sums: Tensor) -> None:
+        """``sums``: of all tensors, a row each; ``at``: which of them are those of ``parts``."""
+        self._parts, self._sums = parts, sums
+        self._at = torch.tensor(at, device=sums.device)
+        self._rows = [self._rows_of(part) for part in parts]
+        self._lengths = torch.tensor([len(rows) for rows in self._rows], device=sums.device)
+        self._n_rows = sum(map(len, self._rows))
+        self._options: list[tuple[float, float]] = []
+        self._eps = self._bound = sums
+
+    @staticmethod
+    def _rows_of(part: _Part) -> Tensor:
+        rows = part.all_rows
+        if rows is None:
+            assert part.shard is not None
+            rows = part.shard.row_sums
+            assert rows is not None
+        return rows
+
+    def run(self, groups: Groups) -> None:
+        """Write how many rows fail, and the sums of the tensor."""
+        self._take_options(groups)
+        rows = torch.cat(self._rows)
+        pp, gg, pg, _ = rows.unbind(1)
+        norm_p, norm_g = torch.maximum(pp.sqrt(), self._eps), torch.maximum(gg.sqrt(), self._eps)
+        passes = F.cosine_below(pg, norm_p, norm_g, self._bound)
+        table = torch.cat(((~passes).to(rows.dtype).unsqueeze(1), rows), dim=1)
+        self._sums[self._at, Field.FAILED_ROWS :] = torch.segment_reduce(
+            table, "sum", lengths=self._lengths, axis=0
+        )
+
+    def _take_options(self, groups: Groups) -> None:
+        """``eps`` and the cosine's bound for each row, made anew where an option has changed."""
+        options = [
+            (float(groups[part.group_index]["eps"]), float(groups[part.group_index]["delta"]))
+            for part in self._parts
+        ]
+        if options == self._options:
+            return
+        self._options = options
+        values = [
+            (eps, delta / math.sqrt(part.row_length))
+            for part, (eps, delta) in zip(self._parts, options, strict=True)
+        ]
+        table = torch.tensor(values, dtype=torch.float64, device=self._sums.device)
+        each_row = table.repeat_interleave(self._lengths, dim=0, output_size=self._n_rows)
+        self._eps, self._bound = each_row.unbind(1)
+
+
+class Reductions:
+    """Those of all devices that have DTensors; none where no tensor is shared out."""
+
+    def __init__(self, by_device: dict[torch.device, Reduction] | None = None) -> None:
+        self._by_device = by_device or {}
+
+    @classmethod
+    def of(cls, groups: Groups, name: Callable[[int, int], str]) -> Reductions:
+        """Of all DTensors in ``groups``, whatever has a gradient: it is the same everywhere."""
+        listed: dict[torch.device, list[tuple[Any, int, str]]] = {}
+        for index, group in enumerate(groups):
+            for i, param in enumerate(group["params"]):
+                if _dtensor.is_dtensor(param):
+                    listed.setdefault(param.device, []).append((param, index, name(index, i)))
+        made = {device: Reduction(params, groups, device) for device, params in listed.items()}
+        return cls({device: reduction for device, reduction in made.items() if reduction})
+
+    def __bool__(self) -> bool:
+        return bool(self._by_device)
+
+    def localize(self, slot: Slot) -> Slot:
+        """A slot of what is here of a DTensor, and of what it has to leave; others themselves."""
+        here = _dtensor.local_slot(slot)
+        if here.owner is not None and (reduction := self._by_device.get(slot.param.device)):
+            here.shard = reduction.shard_of(slot.param)
+        return here
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Of the DTensors."""
+        return list(self._by_device)
+
+    def begin(self) -> None:
+        """See :meth:`Reduction.begin`."""
+        for reduction in self._by_device.values():
+            reduction.begin()
+
+    def reduce(self, groups: Groups) -> None:
+        """See :meth:`Reduction.reduce`."""
+        for reduction in self._by_device.values():
+            reduction.reduce(groups)
+
+    def agree(
+        self, given: Given | None, grads: list[tuple[Any, Tensor]], device: torch.device
+    ) -> tuple[Given | None, Tensor]:
+        """What all processes have been given, and the sum of the squares of all gradients.
+
+        Args:
+            given: to this process, by GradScaler.
+            grads: parameters and what of their gradients is here, where gradients are clipped.
+            device: of the sum.
+        """
+        found = None if given is None else given.found_inf
+        whole = [
+            g for p, g in grads if not (_dtensor.is_dtensor(p) and p.device in self._by_device)
+        ]
+        total = sum_of_squares(whole, device)
+        for own_device, reduction in self._by_device.items():
+            own = [(p, g) for p, g in grads if _dtensor.is_dtensor(p) and p.device == own_device]
+            found, squares = reduction.agree(found, own)
+            total = total + squares.to(device, non_blocking=True)
+        return given if given is None else given._replace(found_inf=found), total
