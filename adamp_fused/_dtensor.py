@@ -51,14 +51,16 @@ class Layout(NamedTuple):
     Attributes:
         over_rows: those whose processes have different rows (dimension 0).
         over_cols: those whose processes have different parts of the same rows.
+        copies: those whose processes have the same.
     """
 
     over_rows: tuple[Group, ...]
     over_cols: tuple[Group, ...]
+    copies: tuple[Group, ...]
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """Both."""
+        """Those that the sums of the tensor are added up over."""
         return self.over_cols + self.over_rows
 
 
@@ -66,11 +68,16 @@ def layout_of(param: Any) -> Layout:
     """The layout of a DTensor."""
     over_rows: list[Group] = []
     over_cols: list[Group] = []
+    copies: list[Group] = []
     for mesh_dim, placement in enumerate(param.placements):
-        if not placement.is_replicate() and param.device_mesh.size(mesh_dim) > 1:
+        if param.device_mesh.size(mesh_dim) == 1:
+            continue
+        if placement.is_replicate():
+            over = copies
+        else:
             over = over_rows if placement.dim % param.dim() == 0 else over_cols
-            over.append(param.device_mesh.get_group(mesh_dim))
-    return Layout(tuple(over_rows), tuple(over_cols))
+        over.append(param.device_mesh.get_group(mesh_dim))
+    return Layout(tuple(over_rows), tuple(over_cols), tuple(copies))
 
 
 def rows_here(param: Any) -> Tensor:

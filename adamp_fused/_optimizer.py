@@ -300,6 +300,8 @@ class ProjectedOptimizer(Optimizer):
     def _controls(self, given: _control.Given | None, is_captured: bool) -> list[Control]:
         """What the device has a say in, for each plan but a staging."""
         devices = [device for _, device in self._served]
+        if not devices and not self._reductions:
+            return []
         if is_captured:
             _graphs.check_devices(devices)
         clip = None

@@ -121,15 +121,18 @@ class Reduction:
             {layout.groups for layout in self._layouts.values()},
             key=functools.partial(_bit_order, self._order),
         )
-        self._agreement = Chain(
-            self._order,
-            [(1, tuple(self._order)), *((1, groups) for groups in self._classes)],
-        )
+        of_classes = [(1, groups) for groups in self._classes]
+        # An infinity concerns those that have copies, too.
+        copies = [group for layout in self._layouts.values() for group in layout.copies]
+        everyone = list(dict.fromkeys([*self._order, *copies]))
+        self._agreement = Chain(self._order, [(1, ()), *of_classes])
+        self._agreement_to_skip = Chain(everyone, [(1, tuple(everyone)), *of_classes])
+        self._has_others = bool(everyone)
         self._failure: tuple[Tensor, Any] | None = None  # on its way from a device
 
     def __bool__(self) -> bool:
-        """Whether there is anything to add up, in any step."""
-        return bool(self._order)
+        """Whether a DTensor concerns other processes at all."""
+        return self._has_others
 
     def shard_of(self, param: Any) -> Shard | None:
         """Where the step of a DTensor leaves its sums; None: it needs none."""
@@ -287,7 +290,7 @@ class Reduction:
             own = [grad for param, grad in grads if self._layouts[id(param)].groups == layout]
             vector[i] = sum_of_squares(own, self._device)
         try:
-            self._agreement.run(vector)
+            (self._agreement if found_inf is None else self._agreement_to_skip).run(vector)
         except Exception as error:
             raise RuntimeError(
                 f"a collective of the step failed ({error}); neither weights nor state have changed"
