@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench import growth, step, targets, train
+from bench import growth, sharding, step, targets, train
 from bench.lib.gradients import OUTCOMES
 from bench.lib.implementations import Skipped, implementations
 from bench.lib.report import console, files, pictures, tables
@@ -95,6 +95,11 @@ def _growth_options(parser: argparse.ArgumentParser) -> None:
     option("--rounds", type=int, default=growth.ROUNDS, help=f"measured steps ({growth.ROUNDS})")
 
 
+def _sharding_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--rounds", type=int, default=sharding.ROUNDS, help=f"measured ({sharding.ROUNDS})")
+
+
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(
@@ -107,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         "targets": ("performance targets, the cost here, and a verdict", [_targets_options]),
         "train": ("quality on real data, and the optimizer's share of time", [_train_options]),
         "growth": ("cost by the number of parameters and of tensors", [_growth_options]),
+        "sharding": ("the step of DTensors on two processes of this machine", [_sharding_options]),
     }
     epilog = _epilog()
     for name, (summary, options) in measured.items():
@@ -185,6 +191,8 @@ def main(arguments: list[str]) -> int:
         if options.command == "targets":
             names = tuple(options.workloads or FIVE)
             targets.run(options.groups, options.device, options.rounds, names, out)
+        if options.command == "sharding":
+            sharding.run(options.rounds, out)
         if options.command == "growth":
             limits = int(options.most), options.most_tensors
             growth.run(options.device, options.rounds, *limits, out)
