@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from adamp_fused import _flattened
 from adamp_fused._numbers import is_number, is_one
 
 STATE_REMEDY = (
@@ -32,11 +33,10 @@ def check_param(param: Tensor, name: str) -> None:
             f"{name} has layout {param.layout}; parameters must be dense (torch.strided): convert "
             "it with .to_dense()"
         )
-    # FSDP's flattened parameters are plain tensors with a mark: of one dimension, so that none
-    # would be projected, without a word.
-    if is_traceable_wrapper_subclass(param) or getattr(param, "_is_flat_param", False):
+    _flattened.check_unwrapped(param, name)
+    if is_traceable_wrapper_subclass(param):
         raise TypeError(
-            f"{name} is a wrapped, sharded or flattened parameter ({type(param).__name__}); these "
+            f"{name} is a wrapped or sharded parameter ({type(param).__name__}); these "
             "are not supported yet, since the projection needs whole rows: give the optimizer the "
             "plain parameters, or freeze it"
         )

@@ -227,6 +227,8 @@ class ProjectedOptimizer(Optimizer):
                     "step() was called within a step of the same optimizer, by something that this "
                     "step calls; call it once the running step has returned"
                 )
+            if not self._plans:
+                _flattened.check_left_behind(self.param_groups)
             self._is_stepping = True
             try:
                 self._run_plans(given, is_captured)
