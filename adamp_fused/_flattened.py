@@ -55,6 +55,7 @@ class GivenShapes:
         # Of parameters that were vectors when they were given. With the shape, since another tensor
         # may get the id of one that is no more.
         self._vectors: set[tuple[int, Any]] = set()
+        self._is_unwrapped = False  # at the first step there was nothing that FSDP1 had copied
 
     def add(self, group_index: int, params: list[Tensor]) -> None:
         """Note the parameters of a group."""
@@ -84,6 +85,32 @@ class GivenShapes:
                     f"ZeRO and FSDP1 make; {REMEDY}"
                 )
 
+    def check_left_behind(self, groups: list[dict[str, Any]]) -> None:
+        """Raise ValueError if FSDP1 trains copies of all parameters in their stead.
+
+        With ``use_orig_params=False`` it copies what a module has into flat parameters, and forgets
+        the originals. An optimizer that was made before would have nothing to do, at every step,
+        without a word. Only this tells: flat parameters have gradients, and these shapes, and no
+        module has these parameters.
+        """
+        if self._is_unwrapped or not (dist.is_available() and dist.is_initialized()):
+            return  # FSDP1 needs a process group
+        params = [param for group in groups for param in group["params"]]
+        if any(param.grad is not None for param in params):
+            return
+        copies = [flat for flat in _flat_parameters() if flat._params is None]
+        self._is_unwrapped = not copies  # to look among all objects takes 0.1 s
+        ours = Counter(p.shape for p in params if p.requires_grad and not is_lazy(p))
+        theirs = Counter(
+            shape for flat in copies if flat.grad is not None for shape in flat._shapes
+        )
+        if ours and ours <= theirs and not _in_modules(params):
+            raise ValueError(
+                "no parameter of the optimizer has a gradient, and FSDP1 (FullyShardedDataParallel "
+                "with use_orig_params=False) has flattened parameters of their shapes, whose "
+                f"copies it trains instead; {REMEDY}"
+            )
+
 
 def check_pieces(params: list[Tensor], name: Callable[[int], str]) -> None:
     """Raise TypeError if one of ``params`` is a piece of what FSDP1 has flattened and sharded.
@@ -108,33 +135,6 @@ def check_pieces(params: list[Tensor], name: Callable[[int], str]) -> None:
                 f"{name(i)} of shape {tuple(params[i].shape)} is a piece of a parameter that FSDP1 "
                 f"(FullyShardedDataParallel) has flattened; {REMEDY}"
             )
-
-
-def check_left_behind(groups: list[dict[str, Any]]) -> None:
-    """Raise ValueError if FSDP1 trains copies of all parameters in their stead.
-
-    With ``use_orig_params=False`` it copies what a module has into flat parameters, and forgets the
-    originals. An optimizer that was made before would have nothing to do, at every step, without a
-    word. Only this tells: flat parameters have gradients, and these shapes, and no module has
-    these parameters.
-    """
-    params = [param for group in groups for param in group["params"]]
-    # FSDP1 needs a process group.
-    if not (dist.is_available() and dist.is_initialized()) or any(
-        param.grad is not None for param in params
-    ):
-        return
-    ours = Counter(param.shape for param in params if param.requires_grad and not is_lazy(param))
-    theirs: Counter[Any] = Counter()
-    for flat in _flat_parameters():
-        if flat._params is None and flat.grad is not None:
-            theirs.update(flat._shapes)
-    if ours and ours <= theirs and not _in_modules(params):
-        raise ValueError(
-            "no parameter of the optimizer has a gradient, and FSDP1 (FullyShardedDataParallel "
-            "with use_orig_params=False) has flattened parameters of their shapes, whose copies it "
-            f"trains instead; {REMEDY}"
-        )
 
 
 def _in_modules(params: list[Tensor]) -> bool:

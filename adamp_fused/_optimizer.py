@@ -255,7 +255,7 @@ class ProjectedOptimizer(Optimizer):
                     "step calls; call it once the running step has returned"
                 )
             if not self._plans:
-                _flattened.check_left_behind(self.param_groups)
+                self._given.check_left_behind(self.param_groups)
             self._is_stepping = True
             try:
                 self._run_plans(given, is_captured)

@@ -71,11 +71,18 @@ def made_before(cls: Any, use_orig_params: bool, strategy: ShardingStrategy) -> 
     decay = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() == 1]
     optimizer = cls([{"params": decay}, {"params": rest, "weight_decay": 0.0}], **OPTIONS)
-    optimizer.step()  # nothing to do is no error, as in any optimizer
     model = wrapped(model, use_orig_params, strategy)
     said = message(lambda: train(model, optimizer))
     assert not optimizer.state or not said
     return said
+
+
+def beside_copies(cls: Any) -> str:
+    """A model without gradients, and one like it that FSDP1 has flattened and that has them."""
+    model = net()
+    other = wrapped(net(), False, ShardingStrategy.NO_SHARD)
+    other(torch.ones(1, 6)).sum().backward()
+    return message(cls(model.parameters(), **OPTIONS).step)
 
 
 class InBackward:
@@ -141,6 +148,7 @@ def everything() -> dict[str, Any]:
             for use_orig_params in (False, True):
                 key = f"{name} {strategy.name} made before {use_orig_params}"
                 results[key] = made_before(cls, use_orig_params, strategy)
+        results[f"{name} beside copies"] = beside_copies(cls)
         for before in (False, True):
             results[f"{name} cpu NO_SHARD in backward {before}"] = in_backward(
                 cls, before, strategies.NO_SHARD
