@@ -133,6 +133,29 @@ def test_absent_keys(kind: Kind, keys: tuple[str, ...]) -> None:
     assert differences(run, other) == []
 
 
+def test_missing_keys(kind: Kind, tmp_path: Path) -> None:
+    """Torch does not read a checkpoint that lacks state which there is, unless it is allowed to."""
+    Run(kind.name).train(0, 2).save(str(tmp_path), FLAT)  # without the state of the unused layer
+    other = Run(kind.name, seed=4)
+    other.optimizer.init_state()
+    missing = r"Missing key in checkpoint state_dict: optimizer\.state\.unused\.weight"
+    with pytest.raises(dcp.api.CheckpointException, match=missing):
+        other.load(str(tmp_path), FLAT)
+    other.load(str(tmp_path), FLAT, partial=True)
+
+
+def test_state_that_was_not_there(kind: Kind) -> None:
+    """Torch loads flattened state where there is state: init_state() completes a running one."""
+    run, other = Run(kind.name), Run(kind.name, seed=4).train(0, 1)
+    run.optimizer.init_state()
+    state = run.train(0, 2).state()["unused.weight"]
+    for value in state.values():
+        value.fill_(2)
+    other.optimizer.init_state()
+    other.set(copy.deepcopy(run.saved(FLAT)), FLAT)
+    assert differences(run, other) == []
+
+
 @pytest.mark.parametrize("options", [{"projection": "off"}, {"projection": "layer"}], ids=str)
 def test_other_projection(kind: Kind, tmp_path: Path, options: dict[str, Any]) -> None:
     """A checkpoint without outcomes, of a run that had none, brings its projection."""
