@@ -1,8 +1,8 @@
 """What a loaded checkpoint has of other optimizers: what can be used is, the rest is told.
 
-A state dict of this package, of ``adamp`` and of timm passes without a word. From a flattened
-distributed checkpoint torch itself reads every option that a group has; what an older one does not
-name is added beforehand: ``get_optimizer_state_dict(model, optimizer, options=flat) | saved``.
+A state dict of this package, of ``adamp`` and of timm passes without a word, and so do those of
+torch's AdamW and SGD. From a flattened distributed checkpoint torch itself reads every option that
+a group has; ``docs/training.md`` says how an older one is read, which does not name them all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from adamp_fused._warnings import warn
 SAME_AS = {"momentum": "momentum_buffer"}  # torch.optim.SGD
 #: How a step is made, not what it does: of no account to an optimizer that loads it.
 IMPLEMENTATION = ("fused", "foreach", "differentiable", "backend")
+#: Options of others that this package has not, by the value with which they ask for nothing.
+FOREIGN = {
+    "amsgrad": False,  # torch.optim.Adam and AdamW
+    "decoupled_weight_decay": True,  # the same
+    "caution": False,  # timm
+}
 
 Groups = list[dict[str, Any]]
 
@@ -41,6 +47,7 @@ def adapt(groups: Groups, state: dict[Tensor, Any], method: type[Method], optimi
         method: whose state it has to be.
         optimizer: its name.
     """
+    asked = _pop_foreign(groups)
     moments, counts = method.moments, method.counts()
     needed = (*moments, *(("step",) if method.counts_steps else ()))
     unused: dict[str, None] = {}  # as an ordered set
@@ -59,7 +66,22 @@ def adapt(groups: Groups, state: dict[Tensor, Any], method: type[Method], optimi
             if entry:
                 unused |= dict.fromkeys(key for key in entry if key not in (*moments, *counts))
                 missing |= dict.fromkeys(key for key in needed if key not in entry)
-    _tell(list(unused), list(missing), optimizer)
+    _tell(list(unused), list(missing), asked, optimizer)
+
+
+def _pop_foreign(groups: Groups) -> list[str]:
+    """Take away options that are of no use here; list those that ask for something.
+
+    They would be saved and told again, else.
+    """
+    asked: dict[str, None] = {}
+    for group in groups:
+        for name, harmless in FOREIGN.items():
+            value = group.pop(name, harmless)
+            matters = name != "decoupled_weight_decay" or group.get("weight_decay")
+            if bool(value) is not harmless and matters:
+                asked[f"{name}={value!r}"] = None
+    return list(asked)
 
 
 def _rename(entry: dict[str, Any], keys: tuple[str, ...]) -> None:
@@ -77,14 +99,16 @@ def _rename(entry: dict[str, Any], keys: tuple[str, ...]) -> None:
             del entry[key]
 
 
-def _tell(unused: list[str], missing: list[str], optimizer: str) -> None:
-    has = f"has {_quoted(unused)}, which {optimizer} does not use" if unused else ""
-    lacks = f"lacks {_quoted(missing)}, which will start from zero" if missing else ""
-    if unused or missing:
-        warn(
-            f"the loaded optimizer state {' and '.join(filter(None, (has, lacks)))}; was it saved "
-            "by another optimizer?"
-        )
+def _tell(unused: list[str], missing: list[str], asked: list[str], optimizer: str) -> None:
+    said = []
+    if unused:
+        said.append(f"has {_quoted(unused)}, which {optimizer} does not use")
+    if missing:
+        said.append(f"lacks {_quoted(missing)}, which will start from zero")
+    if asked:
+        said.append(f"was made with {', '.join(asked)}, which {optimizer} does not do")
+    if said:
+        warn(f"the loaded optimizer state {' and '.join(said)}; was it saved by another optimizer?")
 
 
 def _quoted(keys: list[str]) -> str:

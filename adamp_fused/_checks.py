@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from adamp_fused import _dtensor
+from adamp_fused import _dtensor, _flattened
 from adamp_fused._numbers import is_number, is_one
 
 STATE_REMEDY = (
@@ -33,15 +33,14 @@ def check_param(param: Tensor, name: str) -> None:
             f"{name} has layout {param.layout}; parameters must be dense (torch.strided): convert "
             "it with .to_dense()"
         )
-    # FSDP's flattened parameters are plain tensors with a mark: of one dimension, so that none
-    # would be projected, without a word.
+    _flattened.check_unwrapped(param, name)
     if _dtensor.is_dtensor(param):
         _dtensor.check_param(param, name)
         return _check_own_memory(_dtensor.local(param), name)
-    if is_traceable_wrapper_subclass(param) or getattr(param, "_is_flat_param", False):
+    if is_traceable_wrapper_subclass(param):
         raise TypeError(
-            f"{name} is a wrapped or flattened parameter ({type(param).__name__}), whose rows a "
-            "projection would not find: give the optimizer plain parameters, or DTensors as FSDP2 "
+            f"{name} is a wrapped parameter ({type(param).__name__}), whose rows a projection "
+            "would not find: give the optimizer plain parameters, or DTensors as FSDP2 "
             "(torch.distributed.fsdp.fully_shard) and tensor parallelism make, or freeze it"
         )
     _check_own_memory(param, name)

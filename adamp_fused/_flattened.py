@@ -7,18 +7,35 @@ they were given, and what FSDP1 keeps about those that it has flattened.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch.distributed as dist
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
 REMEDY = (
-    "the projection needs whole rows: give the optimizer whole parameters, as DDP, "
-    "ZeroRedundancyOptimizer and ShardingStrategy.NO_SHARD keep them; to shard them use FSDP2 "
-    "(torch.distributed.fsdp.fully_shard), which keeps rows, though its DTensors are not supported "
-    "yet either"
+    "the projection needs whole rows: to shard parameters use FSDP2 "
+    "(torch.distributed.fsdp.fully_shard), which keeps rows; or give the optimizer whole "
+    "parameters, as DDP, ZeroRedundancyOptimizer and FSDP1 with use_orig_params=True and "
+    "ShardingStrategy.NO_SHARD keep them"
 )
+
+
+def check_unwrapped(param: Tensor, name: str) -> None:
+    """Raise TypeError if ``param`` is what FSDP1 or DeepSpeed has made of whole parameters."""
+    if getattr(param, "_is_flat_param", False):
+        raise TypeError(
+            f"{name} of shape {tuple(param.shape)} is made of all parameters that FSDP1 "
+            f"(FullyShardedDataParallel) has flattened; {REMEDY}"
+        )
+    if hasattr(param, "ds_id"):  # as DeepSpeed itself tells them from others
+        raise TypeError(
+            f"{name} of shape {tuple(param.shape)} is one that DeepSpeed ZeRO has partitioned: its "
+            f"stage 3 steps flat pieces; {REMEDY}"
+        )
 
 
 def _is_vector(param: Tensor) -> bool:
@@ -35,12 +52,17 @@ class GivenShapes:
 
     def __init__(self) -> None:
         self._was_vector: dict[int, list[bool]] = {}  # of each group, by position
-        self._ids: set[int] = set()  # of parameters that were vectors when they were given
+        # Of parameters that were vectors when they were given. With the shape, since another tensor
+        # may get the id of one that is no more.
+        self._vectors: set[tuple[int, Any]] = set()
+        self._is_unwrapped = False  # at the first step there was nothing that FSDP1 had copied
 
     def add(self, group_index: int, params: list[Tensor]) -> None:
         """Note the parameters of a group."""
         self._was_vector[group_index] = [_is_vector(param) for param in params]
-        self._ids.update(id(param) for param in params if _is_vector(param))
+        self._vectors.update(
+            (id(param), param.shape) for param in params if not is_lazy(param) and _is_vector(param)
+        )
 
     def check(self, group_index: int, params: list[Tensor], name: Callable[[int], str]) -> None:
         """Raise ValueError if a parameter with a gradient is a flattened one by now.
@@ -54,7 +76,7 @@ class GivenShapes:
         if len(was_vector) != len(params):
             was_vector = [not all(map(_is_vector, params))] * len(params)
         for i, param in enumerate(params):
-            if was_vector[i] or param.grad is None or id(param) in self._ids:
+            if was_vector[i] or param.grad is None or (id(param), param.shape) in self._vectors:
                 continue
             if _is_vector(param):
                 raise ValueError(
@@ -62,6 +84,32 @@ class GivenShapes:
                     "dimensions when the optimizer was made: it is a flattened one, as DeepSpeed "
                     f"ZeRO and FSDP1 make; {REMEDY}"
                 )
+
+    def check_left_behind(self, groups: list[dict[str, Any]]) -> None:
+        """Raise ValueError if FSDP1 trains copies of all parameters in their stead.
+
+        With ``use_orig_params=False`` it copies what a module has into flat parameters, and forgets
+        the originals. An optimizer that was made before would have nothing to do, at every step,
+        without a word. Only this tells: flat parameters have gradients, and these shapes, and no
+        module has these parameters.
+        """
+        if self._is_unwrapped or not (dist.is_available() and dist.is_initialized()):
+            return  # FSDP1 needs a process group
+        params = [param for group in groups for param in group["params"]]
+        if any(param.grad is not None for param in params):
+            return
+        copies = [flat for flat in _flat_parameters() if flat._params is None]
+        self._is_unwrapped = not copies  # to look among all objects takes 0.1 s
+        ours = Counter(p.shape for p in params if p.requires_grad and not is_lazy(p))
+        theirs = Counter(
+            shape for flat in copies if flat.grad is not None for shape in flat._shapes
+        )
+        if ours and ours <= theirs and not _in_modules(params):
+            raise ValueError(
+                "no parameter of the optimizer has a gradient, and FSDP1 (FullyShardedDataParallel "
+                "with use_orig_params=False) has flattened parameters of their shapes, whose "
+                f"copies it trains instead; {REMEDY}"
+            )
 
 
 def check_pieces(params: list[Tensor], name: Callable[[int], str]) -> None:
@@ -79,15 +127,32 @@ def check_pieces(params: list[Tensor], name: Callable[[int], str]) -> None:
     if not marked:
         return
     whole: set[int] = set()
-    for flat in gc.get_objects():
-        if issubclass(type(flat), Tensor) and vars(flat).get("_is_flat_param"):
-            whole |= _whole_parameters(flat)
+    for flat in _flat_parameters():
+        whole |= _whole_parameters(flat)
     for identity, i in marked.items():
         if identity not in whole:
             raise TypeError(
                 f"{name(i)} of shape {tuple(params[i].shape)} is a piece of a parameter that FSDP1 "
                 f"(FullyShardedDataParallel) has flattened; {REMEDY}"
             )
+
+
+def _in_modules(params: list[Tensor]) -> bool:
+    """Whether any of ``params`` is a parameter of a module."""
+    ids = {id(param) for param in params}
+    return any(
+        id(param) in ids
+        for found in gc.get_objects()
+        if issubclass(type(found), Module)
+        for param in vars(found).get("_parameters", {}).values()
+    )
+
+
+def _flat_parameters() -> Iterator[Any]:
+    """The flat parameters of FSDP1 in this process; nothing else refers to them all."""
+    for found in gc.get_objects():
+        if issubclass(type(found), Tensor) and vars(found).get("_is_flat_param"):
+            yield found
 
 
 def _whole_parameters(flat: Any) -> set[int]:

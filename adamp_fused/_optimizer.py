@@ -116,6 +116,33 @@ class ProjectedOptimizer(Optimizer):
             self._captured = []
             self._plans = []
 
+    @torch.no_grad()
+    @_fake.in_their_mode
+    def init_state(self) -> None:
+        """Make the state that first steps would make, of all parameters that require a gradient.
+
+        Moments and counts are 0; what is there already stays as it is. No weight changes, and the
+        steps that follow are those of an optimizer without state, to the bit. A checkpoint is
+        complete then: that of ``torch.distributed.checkpoint`` has every parameter, used or not,
+        and is loaded without the step by which torch makes state where there is none.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: an option or a tensor cannot be used; nothing has
+                changed then.
+        """
+        with self._lock:
+            slots = []
+            for index, group in enumerate(self.param_groups):
+                self._check_group(index)
+                on_device = self._counts_on_device(group)
+                for i, param in enumerate(group["params"]):
+                    if param.requires_grad and not is_lazy(param):
+                        state = self.state.get(param, {})  # without an entry where there is none
+                        slots.append(Slot(param, None, state, group, index, on_device))
+                        self._check_slot(slots[-1], self._name(index, i))
+            self._complete_state(slots)
+            self._plans = []
+
     def _counts_on_device(self, group: dict[str, Any]) -> bool:
         """Whether ``step`` lives beside the parameters: where the host may not know the count."""
         return bool(group["capturable"]) or self._grad_scaling
@@ -235,6 +262,8 @@ class ProjectedOptimizer(Optimizer):
                     "step() was called within a step of the same optimizer, by something that this "
                     "step calls; call it once the running step has returned"
                 )
+            if not self._plans:
+                self._given.check_left_behind(self.param_groups)
             self._is_stepping = True
             try:
                 self._run_plans(given, is_captured)

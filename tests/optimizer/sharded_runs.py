@@ -1,4 +1,7 @@
-"""What two processes see of optimizers under FSDP1, DDP and ZeRO; started by test_flattened."""
+"""What two processes see of optimizers under FSDP1, DDP and ZeroRedundancyOptimizer.
+
+Started by test_flattened.
+"""
 
 import json
 from collections.abc import Callable
@@ -9,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
-from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.optim import ZeroRedundancyOptimizer, _apply_optimizer_in_backward
 from torch.nn.parallel import DistributedDataParallel
 
 from adamp_fused import FusedAdamP, FusedSGDP
@@ -52,12 +55,60 @@ def message(call: Callable[[], Any]) -> str:
     return ""
 
 
-def made_before(cls: Any) -> str:
+def wrapped(model: nn.Module, use_orig_params: bool, strategy: ShardingStrategy) -> nn.Module:
+    """A model under FSDP1, as one unit."""
+    return FullyShardedDataParallel(
+        model,
+        use_orig_params=use_orig_params,
+        sharding_strategy=strategy,
+        device_id=torch.device("cpu"),
+    )
+
+
+def made_before(cls: Any, use_orig_params: bool, strategy: ShardingStrategy) -> str:
     """An optimizer of the parameters of a model that is sharded afterwards."""
     model = net()
-    optimizer = cls(model.parameters(), **OPTIONS)
-    wrapped = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
-    return message(lambda: train(wrapped, optimizer))
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = cls([{"params": decay}, {"params": rest, "weight_decay": 0.0}], **OPTIONS)
+    model = wrapped(model, use_orig_params, strategy)
+    said = message(lambda: train(model, optimizer))
+    assert not optimizer.state or not said
+    return said
+
+
+def beside_copies(cls: Any) -> str:
+    """A model without gradients, and one like it that FSDP1 has flattened and that has them."""
+    model = net()
+    other = wrapped(net(), False, ShardingStrategy.NO_SHARD)
+    other(torch.ones(1, 6)).sum().backward()
+    return message(cls(model.parameters(), **OPTIONS).step)
+
+
+class InBackward:
+    """What stands for an optimizer where the backward pass makes the steps."""
+
+    def __init__(self, cls: Any, model: nn.Module) -> None:
+        """Give each parameter an optimizer of its own."""
+        _apply_optimizer_in_backward(cls, model.parameters(), OPTIONS)
+
+    def zero_grad(self) -> None:
+        """Steps leave no gradients."""
+
+    def step(self) -> None:
+        """It has been made."""
+
+
+def in_backward(cls: Any, before: bool, strategy: ShardingStrategy) -> Any:
+    """Steps within the backward pass, asked for before or after the model is sharded."""
+    model = net()
+    if before:
+        steps = InBackward(cls, model)
+        model = wrapped(model, True, strategy)
+    else:
+        model = wrapped(model, True, strategy)
+        steps = InBackward(cls, model)
+    return train(model, steps)
 
 
 def run(rank: int, folder: str) -> None:
@@ -85,7 +136,23 @@ def everything() -> dict[str, Any]:
                 params = [p for n, p in named if which == "all" or "bias" in n]
                 key = f"{name} {strategy.name} {which}"
                 results[key] = message(lambda p=params: cls(p, **OPTIONS))  # noqa: B023
-        results[f"{name} made before"] = made_before(cls)
+            for before in (False, True):
+                results[f"{name} {strategy.name} in backward {before}"] = message(
+                    lambda b=before, s=strategy: in_backward(cls, b, s)  # noqa: B023
+                )
+        for strategy in (strategies.FULL_SHARD, strategies.NO_SHARD):
+            flat = wrapped(net(), False, strategy)
+            results[f"{name} {strategy.name} flat"] = message(
+                lambda m=flat: cls(m.parameters(), **OPTIONS)  # noqa: B023
+            )
+            for use_orig_params in (False, True):
+                key = f"{name} {strategy.name} made before {use_orig_params}"
+                results[key] = made_before(cls, use_orig_params, strategy)
+        results[f"{name} beside copies"] = beside_copies(cls)
+        for before in (False, True):
+            results[f"{name} cpu NO_SHARD in backward {before}"] = in_backward(
+                cls, before, strategies.NO_SHARD
+            )
         for backend in ("cpu", "reference"):
             options = OPTIONS | {"backend": backend}
             whole = sharded(strategies.NO_SHARD)

@@ -45,6 +45,7 @@ def continued(
     optimizer.load_state_dict(copy.deepcopy(saved))
     group = optimizer.param_groups[0]
     own = ("lr", "betas", "eps", "weight_decay", "momentum", "dampening", "nesterov", "maximize")
+    own += ("delta", "wd_ratio")
     options = {name: group[name] for name in own if name in kind.make([params[0]]).defaults}
     pairs = []
     for index, p in enumerate(group["params"]):
@@ -96,10 +97,73 @@ def test_amsgrad(backend: Target) -> None:
     """Amsgrad's maximum has no use here, which is told, once; the rest is taken over."""
     params = two(backend)
     saved = stepped(torch.optim.AdamW(params, lr=0.01, amsgrad=True), params)
-    message = r"state has 'max_exp_avg_sq', which FusedAdamP does not use; was it saved by another"
+    message = (
+        r"state has 'max_exp_avg_sq', which FusedAdamP does not use and was made with "
+        r"amsgrad=True, which FusedAdamP does not do; was it saved by another"
+    )
     with pytest.warns(UserWarning, match=message) as caught:
         continued(ADAMP, backend, saved, params, step=3, exp_avg="exp_avg", exp_avg_sq="exp_avg_sq")
     assert len(caught) == 1
+
+
+#: Values that no optimizer has by default, so that it is seen that they are taken over.
+COMMON = {"lr": 0.02, "weight_decay": 0.05, "nesterov": True, "eps": 1e-6, "wd_ratio": 0.2}
+OFFICIAL = {
+    "AdamP": {**COMMON, "betas": (0.8, 0.95)},
+    "SGDP": {**COMMON, "momentum": 0.8, "dampening": 0.1},
+}
+
+
+@pytest.mark.parametrize("by", ["adamp", "timm"])
+def test_official(backend: Target, kind: Kind, by: str) -> None:
+    """A run of adamp, or of timm, goes on with its options, its moments and its count."""
+    params = two(backend)
+    saved = stepped(kind.official(params, **OFFICIAL[kind.name]), params)
+    if by == "timm":
+        as_timm(saved)
+    state = {key: key for key in STATE_KEYS[kind.name]}
+    state |= {"step": "step"} if kind.name == "AdamP" else {}
+    optimizer = continued(kind, backend, saved, params, **state)
+    group = optimizer.param_groups[0]
+    assert {name: group[name] for name in OFFICIAL[kind.name]} == OFFICIAL[kind.name]
+    assert "caution" not in group
+    assert by != "timm" or group["initial_lr"] == 0.04, "what belongs to schedulers is kept"
+
+
+def as_timm(saved: dict[str, Any], caution: bool = False) -> None:
+    """Make of adamp's state dict what timm 1.0.31 would have saved.
+
+    Its AdamP and SGDP are copies of adamp's, with the same state, a count that is an integer, and
+    one option more; its schedulers add ``initial_lr``. timm itself is not needed.
+    """
+    saved["param_groups"][0] |= {"caution": caution, "initial_lr": 0.04}
+
+
+def test_cautious(backend: Target, kind: Kind) -> None:
+    """That timm's run was a cautious one is told, once: not again by what is saved then."""
+    params = two(backend)
+    saved = stepped(kind.official(params), params)
+    as_timm(saved, caution=True)
+    optimizer = kind.make(params, backend)
+    with pytest.warns(UserWarning, match=r"was made with caution=True, which Fused.* not do;") as w:
+        optimizer.load_state_dict(saved)
+    assert len(w) == 1
+    kind.make(params, backend).load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_decay_in_the_gradient(backend: Target, name: str, weight_decay: float) -> None:
+    """Adam's decay, a part of its gradient, becomes decoupled, which is told."""
+    params = two(backend)
+    saved = stepped(getattr(torch.optim, name)(params, weight_decay=weight_decay), params)
+    optimizer = ADAMP.make(params, backend)
+    if name == "AdamW" or not weight_decay:
+        optimizer.load_state_dict(saved)
+    else:
+        with pytest.warns(UserWarning, match="was made with decoupled_weight_decay=False, which"):
+            optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["weight_decay"] == weight_decay
 
 
 @pytest.mark.parametrize("count", [3, torch.tensor(3.0)])

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint import state_dict as dcp_state
 from torch.nn import Parameter
 from torch.nn.functional import cosine_similarity
 
@@ -66,3 +68,21 @@ def test_around_the_step(heading: str) -> None:
 def test_graph_is_python() -> None:
     """The example that needs a GPU is at least Python."""
     compile(block_after("CUDA graphs", TRAINING), str(TRAINING), "exec")
+
+
+def test_checkpoints_example(tmp_path: Path) -> None:
+    """A run goes on where the saved one was."""
+    options = dcp_state.StateDictOptions(flatten_optimizer_state_dict=True)
+    model = nn.Linear(3, 2)
+    optimizer = FusedAdamP(model.parameters(), lr=1e-3)
+    optimizer.init_state()
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    saved = {"optimizer": dcp_state.get_optimizer_state_dict(model, optimizer, options=options)}
+    dcp.save(saved, checkpoint_id=tmp_path, no_dist=True)
+    given = vars(dcp_state) | {"FusedAdamP": FusedAdamP, "dcp": dcp}
+    given |= {"model": nn.Linear(3, 2), "options": options, "path": tmp_path}
+    exec(block_after("Checkpoints", TRAINING), given)
+    theirs = given["optimizer"].state[given["model"].weight]
+    mine = optimizer.state[model.weight]
+    assert all(torch.equal(theirs[key], mine[key]) for key in mine)
