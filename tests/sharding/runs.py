@@ -143,9 +143,7 @@ class Whole:
         """What of a whole tensor is here."""
         if self.sharded.words is None:
             return whole
-        return parts.part_of(
-            whole, self.mesh, parts.placements_of(self.sharded.words, self.mesh)
-        )
+        return parts.part_of(whole, self.mesh, parts.placements_of(self.sharded.words, self.mesh))
 
     def step(self, grad: Tensor) -> oracle.Step:
         """The oracle's step."""

@@ -4,7 +4,7 @@ import multiprocessing as mp
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +20,59 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         """``folder``: where they meet."""
-        context = mp.get_context("spawn")
+        self._folder = folder
+        self._starts = 0
         self._ends: list[Connection] = []
-        self._processes = []
+        self._processes: list[Any] = []
+
+    def _start(self) -> None:
+        context = mp.get_context("spawn")
+        self._starts += 1
+        meeting = self._folder / f"meet{self._starts}"
         for rank in range(SIZE):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, str(folder), there), daemon=True)
+            process = context.Process(target=_serve, args=(rank, str(meeting), there), daemon=True)
             process.start()
             there.close()
             self._ends.append(here)
             self._processes.append(process)
 
     def run(self, function: Callable[..., Any], *args: Any) -> list[Any]:
-        """What each process returned; fails with the traceback of one that raised."""
+        """What each process returned; fails with the traceback of the first that raised."""
+        if not self._processes:
+            self._start()
         for end in self._ends:
             end.send((function, args))
-        results, errors = [], []
-        for rank, end in enumerate(self._ends):
-            if not end.poll(PATIENCE):
+        waiting = dict(enumerate(self._ends))
+        by_rank: dict[int, Any] = {}
+        while waiting:
+            ready = wait(list(waiting.values()), timeout=PATIENCE)
+            if not ready:
                 self.close()
-                raise AssertionError(f"process {rank} does not answer: a collective hangs")
-            is_error, value = end.recv()
-            (errors if is_error else results).append(value)
-        assert not errors, errors[0]
-        return results
+                raise AssertionError(f"processes {sorted(waiting)} do not answer: one may hang")
+            for rank, end in list(waiting.items()):
+                if end not in ready:
+                    continue
+                is_error, by_rank[rank] = end.recv()
+                del waiting[rank]
+                if is_error:
+                    # The others may wait for it for ever. New ones serve the next test.
+                    self.close()
+                    raise AssertionError(by_rank[rank])
+        return [by_rank[rank] for rank in range(SIZE)]
 
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
             process.kill()
+        self._processes, self._ends = [], []
 
 
-def _serve(rank: int, folder: str, end: Connection) -> None:
+def _serve(rank: int, meeting: str, end: Connection) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
-        init_method=f"file://{folder}/meet",
+        init_method=f"file://{meeting}",
         rank=rank,
         world_size=SIZE,
         timeout=timedelta(seconds=PATIENCE),
