@@ -234,6 +234,18 @@ def test_own(backend: Target, kind: Kind) -> None:
     kind.make(params, backend).load_state_dict(theirs)
 
 
+def test_state_of_a_wrapper(backend: Target, kind: Kind) -> None:
+    """The slow weights that timm's Lookahead keeps in the state are kept, without a warning."""
+    params = two(backend)
+    saved = stepped(kind.make(params, backend), params)
+    for state in saved["state"].values():
+        state["lookahead_slow_buff"] = torch.ones(3)
+    optimizer = kind.make(params, backend)
+    optimizer.load_state_dict(saved)
+    assert all("lookahead_slow_buff" in state for state in optimizer.state.values())
+    stepped(optimizer, params, 1)
+
+
 def test_hooks(backend: Target) -> None:
     """Hooks before the load may rename for themselves; hooks after it see what was taken over."""
     params = two(backend)
