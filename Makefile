@@ -22,7 +22,7 @@ CPP = $(shell find csrc tests bench -name '*.h' -o -name '*.cpp' -o -name '*.cu'
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test proofs test-all nightly real-build gpu-check gpu-tune lint format clean
+.PHONY: bench test proofs test-all test-frameworks nightly real-build gpu-check gpu-tune lint format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make test        run the test suite but for the long proofs"
 	@echo "make proofs      run the long proofs: planted faults, PTX, Triton targets, sanitizers"
 	@echo "make test-all    both"
+	@echo "make test-frameworks  train under Accelerate, Lightning, timm and others as they are on PyPI"
 	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
@@ -41,12 +42,17 @@ bench: $(STAMPS)/built
 
 test: $(STAMPS)/built
 	@echo "Left to make test-all: planted faults, PTX, two Triton targets, sanitizers on the emulation"
+	@echo "Left to make test-frameworks: training under Accelerate, Lightning, timm and others"
 	$(RUN) -m pytest $(WORKERS) -m "not proof" $(ARGS)
 
 proofs: $(STAMPS)/built
 	$(RUN) -m pytest $(WORKERS) -m proof $(ARGS)
 
 test-all: test proofs
+
+# In an environment of its own, kept in ~/.cache, whose torch is that of the extension built here.
+test-frameworks: $(STAMPS)/built
+	PYTHONPATH=tests $(PYTHON) -m frameworks --torch $(TORCH) $(ARGS)
 
 nightly: $(STAMPS)/built
 	PYTHONPATH=tests $(RUN) -m kernels.emulation.mutants $(ARGS)

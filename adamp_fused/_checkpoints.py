@@ -17,6 +17,8 @@ from adamp_fused._warnings import warn
 
 #: Keys of other optimizers for the same tensor.
 SAME_AS = {"momentum": "momentum_buffer"}  # torch.optim.SGD
+#: What wrappers keep beside it for themselves: timm's Lookahead.
+OF_WRAPPERS = ("lookahead_slow_buff",)
 #: How a step is made, not what it does: of no account to an optimizer that loads it.
 IMPLEMENTATION = ("fused", "foreach", "differentiable", "backend")
 #: Options of others that this package has not, by the value with which they ask for nothing.
@@ -64,7 +66,8 @@ def adapt(groups: Groups, state: dict[Tensor, Any], method: type[Method], optimi
             if entry and count is not None:
                 entry.setdefault("step", count)
             if entry:
-                unused |= dict.fromkeys(key for key in entry if key not in (*moments, *counts))
+                used = (*moments, *counts, *OF_WRAPPERS)
+                unused |= dict.fromkeys(key for key in entry if key not in used)
                 missing |= dict.fromkeys(key for key in needed if key not in entry)
     _tell(list(unused), list(missing), asked, optimizer)
 

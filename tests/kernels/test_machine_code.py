@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from environments import ROOT
 from kernels.real_build import machine_code, occupancy, table
 from kernels.real_build.build import Launch
-from kernels.real_build.environment import ROOT
 from kernels.real_build.machine_code import Accesses, Resources
 
 SAMPLES = ROOT / "tests" / "kernels" / "real_build"

@@ -1,4 +1,4 @@
-"""How `make real-build` prepares its environment and its tree; the build itself takes minutes."""
+"""How `make real-build` prepares its tree; the build itself takes minutes."""
 
 import os
 import shutil
@@ -7,56 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels.real_build import build, environment
-
-
-def test_requirements() -> None:
-    """The build's tools as pinned, and nothing else."""
-    pinned = (
-        "# tools\nmypy==1\nninja==2\npybind11==3\nsetuptools==4; python_version > '3'\nwheel==5"
-    )
-    assert environment.requirements(pinned) == [
-        environment.TORCH,
-        "ninja==2",
-        "pybind11==3",
-        "setuptools==4; python_version > '3'",
-    ]
-    with pytest.raises(SystemExit, match="no version of pybind11"):
-        environment.requirements(pinned.replace("pybind11", "nanobind"))
-
-
-def test_interrupted_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment counts only once it is complete, and makes way for the next."""
-    fails_at: list[str] = ["pip"]
-    ran: list[str] = []
-
-    def run(command: list[object], check: bool) -> None:
-        ran.append(str(command[2]))
-        if command[2] in fails_at:
-            raise KeyboardInterrupt
-        if command[2] == "venv":
-            Path(str(command[-1])).mkdir()
-
-    monkeypatch.setattr(environment.subprocess, "run", run)
-    monkeypatch.setattr(environment, "GIGABYTES", 0)
-    with pytest.raises(KeyboardInterrupt):
-        environment.prepare(tmp_path)
-    fails_at.clear()
-    python = environment.prepare(tmp_path)  # mkdir fails unless the rest was removed
-    assert ran == ["venv", "pip", "venv", "pip", "pip"]
-    assert environment.prepare(tmp_path) == python and len(ran) == 5
-    monkeypatch.setattr(environment, "TORCH", "torch==0")
-    assert environment.prepare(tmp_path) != python
-    assert len(list(tmp_path.glob("env-*"))) == 1
-
-
-def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too little space is an error with a remedy, before anything is installed."""
-    usage = shutil.disk_usage(tmp_path)._replace(free=7_900_000_000)
-    monkeypatch.setattr(environment.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(SystemExit, match=r"7\.9 GB free.*8 GB.*XDG_CACHE_HOME"):
-        environment.prepare(tmp_path)
-    assert not list(tmp_path.iterdir())
+from environments import ROOT
+from kernels.real_build import build
 
 
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,5 +48,5 @@ def test_synchronise(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_launch_probe_compiles() -> None:
     """The probe knows today's runtime.h; it is linked where the kernels are built."""
-    source = environment.ROOT / build.PROBE
+    source = ROOT / build.PROBE
     subprocess.run(["c++", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", source], check=True)

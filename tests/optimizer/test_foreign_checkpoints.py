@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.distributed.checkpoint import state_dict as dcp
 from torch.nn import Parameter
+from torch.optim.lr_scheduler import LambdaLR
 
 from conftest import KINDS, Kind
 from parity.cases import STATE_KEYS, shapes
@@ -234,6 +235,18 @@ def test_own(backend: Target, kind: Kind) -> None:
     kind.make(params, backend).load_state_dict(theirs)
 
 
+def test_state_of_a_wrapper(backend: Target, kind: Kind) -> None:
+    """The slow weights that timm's Lookahead keeps in the state are kept, without a warning."""
+    params = two(backend)
+    saved = stepped(kind.make(params, backend), params)
+    for state in saved["state"].values():
+        state["lookahead_slow_buff"] = torch.ones(3)
+    optimizer = kind.make(params, backend)
+    optimizer.load_state_dict(saved)
+    assert all("lookahead_slow_buff" in state for state in optimizer.state.values())
+    stepped(optimizer, params, 1)
+
+
 def test_hooks(backend: Target) -> None:
     """Hooks before the load may rename for themselves; hooks after it see what was taken over."""
     params = two(backend)
@@ -286,6 +299,53 @@ def test_distributed_checkpoint(backend: Target, kind: Kind, flat: bool, project
         one.param_groups[0]["projection"] = "auto"
         params = one.param_groups[0]["params"]
         stepped(one, params, 2)
+    assert all(map(torch.equal, net.parameters(), twin.parameters()))
+
+
+class Parts(nn.Module):
+    """Two parts of a model, as pipeline parallelism makes them."""
+
+    def __init__(self, backend: Target) -> None:
+        """The same weights twice, by other names."""
+        super().__init__()
+        self.first, self.second = Net(backend), Net(backend)
+
+
+def container(net: Parts, backend: Target) -> list[tuple[Any, LambdaLR]]:
+    """An optimizer of each kind, made of named parameters, and a scheduler for each."""
+    made = []
+    for kind, name, part in ((ADAMP, "first", net.first), (SGDP, "second", net.second)):
+        named = [(f"{name}.{key}", p) for key, p in part.named_parameters()]
+        optimizer = kind.make(named, backend)
+        made.append((optimizer, LambdaLR(optimizer, lambda step: 0.5**step)))
+    return made
+
+
+def advance(optimizer: Any, scheduler: LambdaLR) -> None:
+    """Two steps, of which the second has another learning rate."""
+    for _ in range(2):
+        stepped(optimizer, optimizer.param_groups[0]["params"], 1)
+        scheduler.step()
+
+
+def test_merged_checkpoint(backend: Target) -> None:
+    """The flat dictionaries of several optimizers are one checkpoint, from which each goes on."""
+    net, twin = Parts(backend), Parts(backend)
+    saved: dict[str, Any] = {}
+    theirs, mine = container(net, backend), container(twin, backend)
+    for optimizer, scheduler in theirs:
+        advance(optimizer, scheduler)
+        flat = dcp.get_optimizer_state_dict(net, optimizer, options=FLAT)
+        assert not saved.keys() & flat.keys()
+        saved |= copy.deepcopy(flat)
+    twin.load_state_dict(net.state_dict())
+    for (optimizer, scheduler), (other, schedule) in zip(mine, theirs, strict=True):
+        dcp.set_optimizer_state_dict(twin, optimizer, saved, options=FLAT)
+        scheduler.load_state_dict(schedule.state_dict())
+        for key in ("lr", "initial_lr", "param_names"):
+            assert optimizer.param_groups[0][key] == other.param_groups[0][key]
+        advance(optimizer, scheduler)
+        advance(other, schedule)
     assert all(map(torch.equal, net.parameters(), twin.parameters()))
 
 

@@ -8,11 +8,11 @@ later ones compile what has changed.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import sys
 import time
 from pathlib import Path
 
+import environments
 from kernels.real_build import build, environment, table
 
 START = time.monotonic()
@@ -58,10 +58,7 @@ def main() -> int:
     parser.add_argument("--accept", action="store_true", help="rewrite the table of figures")
     accept = parser.parse_args().accept
     nvcc = build.nvcc_version()
-    folder = environment.cache()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs would build in the same folder
+    with environments.own_folder("real_build") as folder:
         rows, faults = figures(folder)
     say(f"built with nvcc {nvcc}, imported without a GPU; {len(rows)} kernels:")
     print(table.markdown(rows))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.real_build.environment import ROOT, short_hash
+from environments import ROOT, short_hash
 
 JOBS = 2
 PROBE = "tests/kernels/real_build/launch_probe.cpp"

@@ -1,0 +1,1 @@
+"""The real frameworks, in an environment of their own: ``make test-frameworks``."""
