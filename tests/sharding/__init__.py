@@ -1,0 +1,1 @@
+"""Steps of DTensors, in processes joined by gloo."""

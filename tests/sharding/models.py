@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "SGDP": {"lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9},
 }
 STEPS = 20
-#: Of the inner layers, of what is between them, of the head (fewer rows than processes), of a batch.
+#: Of layers, between them, of the head (which has fewer rows than there are processes), of a batch.
 WIDTH, INNER, OUT, BATCH = 8, 12, 3, 8
 
 
