@@ -6,7 +6,9 @@ ever made.
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +24,14 @@ def is_dtensor(value: Any) -> bool:
     """Whether ``value`` is a DTensor. Imports nothing: who has one has imported it."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(value, module.DTensor)
+
+
+def parameters() -> Iterator[Any]:
+    """The DTensors in this process that are trained; nothing else refers to them all."""
+    for found in gc.get_objects():
+        if issubclass(type(found), Tensor) and is_dtensor(found):
+            if found.is_leaf and found.requires_grad:
+                yield found
 
 
 def local(tensor: Any) -> Any:

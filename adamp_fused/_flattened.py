@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
+from adamp_fused import _dtensor
+
 REMEDY = (
     "the projection needs whole rows: to shard parameters use FSDP2 "
     "(torch.distributed.fsdp.fully_shard), which keeps rows; or give the optimizer whole "
@@ -86,30 +88,40 @@ class GivenShapes:
                 )
 
     def check_left_behind(self, groups: list[dict[str, Any]]) -> None:
-        """Raise ValueError if FSDP1 trains copies of all parameters in their stead.
+        """Raise ValueError if FSDP trains copies of all parameters in their stead.
 
-        With ``use_orig_params=False`` it copies what a module has into flat parameters, and forgets
-        the originals. An optimizer that was made before would have nothing to do, at every step,
-        without a word. Only this tells: flat parameters have gradients, and these shapes, and no
-        module has these parameters.
+        FSDP2, and FSDP1 with ``use_orig_params=False``, copy what a module has into parameters of
+        their own, and forget the originals. An optimizer that was made before would have nothing to
+        do, at every step, without a word. Only this tells: parameters of theirs have gradients, and
+        these shapes, and no module has these parameters.
         """
         if self._is_unwrapped or not (dist.is_available() and dist.is_initialized()):
-            return  # FSDP1 needs a process group
+            return  # FSDP needs a process group
         params = [param for group in groups for param in group["params"]]
         if any(param.grad is not None for param in params):
             return
-        copies = [flat for flat in _flat_parameters() if flat._params is None]
-        self._is_unwrapped = not copies  # to look among all objects takes 0.1 s
+        flats = [flat for flat in _flat_parameters() if flat._params is None]
+        dtensors = list(_dtensor.parameters())
+        self._is_unwrapped = not (flats or dtensors)  # to look among all objects takes 0.1 s
         ours = Counter(p.shape for p in params if p.requires_grad and not is_lazy(p))
-        theirs = Counter(
-            shape for flat in copies if flat.grad is not None for shape in flat._shapes
+        in_flats = Counter(
+            shape for flat in flats if flat.grad is not None for shape in flat._shapes
         )
-        if ours and ours <= theirs and not _in_modules(params):
+        in_dtensors = Counter(param.shape for param in dtensors if param.grad is not None)
+        if not ours or not (ours <= in_flats or ours <= in_dtensors) or _in_modules(params):
+            return
+        if ours <= in_flats:
             raise ValueError(
                 "no parameter of the optimizer has a gradient, and FSDP1 (FullyShardedDataParallel "
                 "with use_orig_params=False) has flattened parameters of their shapes, whose "
                 f"copies it trains instead; {REMEDY}"
             )
+        raise ValueError(
+            "no parameter of the optimizer has a gradient, no module has them, and there are "
+            "DTensors of their shapes that have gradients: torch.distributed.fsdp.fully_shard and "
+            "parallelize_module make new parameters; make the optimizer of the model's parameters "
+            "after sharding it"
+        )
 
 
 def check_pieces(params: list[Tensor], name: Callable[[int], str]) -> None:

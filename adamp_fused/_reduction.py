@@ -56,6 +56,13 @@ class Chain:
             else:
                 self._selected.append(torch.tensor([i for part in ranges for i in part]))
 
+    def sizes(self) -> list[int]:
+        """How many elements each group adds up."""
+        return [
+            part.stop - part.start if isinstance(part, slice) else len(part)
+            for part in self._selected
+        ]
+
     def run(self, vector: Tensor, after: Callable[[int], None] = lambda position: None) -> None:
         """Add up, in place; ``after(i)`` is called when group ``i`` of the order has done so."""
         for position, group in enumerate(self._order):
@@ -133,6 +140,10 @@ class Reduction:
     def __bool__(self) -> bool:
         """Whether a DTensor concerns other processes at all."""
         return self._has_others
+
+    def numbers_sent(self) -> list[int]:
+        """How many numbers (float64) a step adds up over each process group, one after the other."""
+        return self._chain.sizes()
 
     def shard_of(self, param: Any) -> Shard | None:
         """Where the step of a DTensor leaves its sums; None: it needs none."""

@@ -121,6 +121,20 @@ def share_out(how: str, net: nn.Module) -> tuple[int, int]:
     return rank // 2, 2
 
 
+def made_before() -> str:
+    """What an optimizer says that was made before its model was sharded."""
+    net = model()
+    optimizer = adamp_fused.FusedAdamP(net.parameters())
+    fsdp2(parts.mesh_of((4,)), net)
+    inputs, targets = batch(0)
+    loss_of(net, inputs, targets).backward()
+    try:
+        optimizer.step()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 HOW = (
     "FSDP2",
     "FSDP2 by columns",

@@ -15,3 +15,9 @@ def test_as_in_one_process(world: World, kind_name: str, backend_name: str, how:
         assert difference <= 1e-12
         assert wrong == 0
         assert collectives <= 2
+
+
+def test_made_before(world: World) -> None:
+    """An optimizer of parameters that FSDP2 has replaced would have nothing to do, for ever."""
+    for said in world.run(models.made_before):
+        assert "make the optimizer of the model's parameters after sharding it" in said

@@ -14,6 +14,7 @@ from bench.lib.bytes import MODEL, one_pass
 from bench.lib.implementations import FAMILIES
 from bench.lib.report import console, files, markdown
 from bench.lib.report.check_table import check_block
+from bench.lib.report.sharding_table import scale_block, sharding_block
 from bench.lib.report.target_table import targets_block
 from bench.lib.report.train_table import train_block
 
@@ -108,8 +109,12 @@ def bytes_block() -> str:
     return markdown.table(header, rows)
 
 
+COMPUTED = {"bytes": bytes_block, "sharding-scale": scale_block}
+"""Blocks that need no measurement."""
+
 BLOCKS: dict[str, tuple[str, Callable[[Report | None], str]]] = {
     "cpu-step": ("cpu-step.json", step_block),
+    "cpu-sharding": ("cpu-sharding.json", sharding_block),
     "cpu-targets": ("cpu-targets.json", targets_block),
     "cpu-train": ("cpu-train.json", train_block),
     "gpu-step": ("gpu-step.json", step_block),
@@ -128,10 +133,11 @@ def rewrite(text: str, folder: Path) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name = match["name"]
-        if name == "bytes":
-            return f"{match[1]}\n{bytes_block()}\n\n{match[3]}"
+        if name in COMPUTED:
+            return f"{match[1]}\n{COMPUTED[name]()}\n\n{match[3]}"
         if name not in BLOCKS:
-            raise ValueError(f"no table is called {name!r}; there are bytes, {', '.join(BLOCKS)}")
+            known = ", ".join([*COMPUTED, *BLOCKS])
+            raise ValueError(f"no table is called {name!r}; there are {known}")
         file, block = BLOCKS[name]
         return f"{match[1]}\n{block(files.read(folder / file))}\n\n{match[3]}"
 
