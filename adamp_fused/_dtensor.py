@@ -29,9 +29,9 @@ def is_dtensor(value: Any) -> bool:
 def parameters() -> Iterator[Any]:
     """The DTensors in this process that are trained; nothing else refers to them all."""
     for found in gc.get_objects():
-        if issubclass(type(found), Tensor) and is_dtensor(found):
-            if found.is_leaf and found.requires_grad:
-                yield found
+        is_found = issubclass(type(found), Tensor) and is_dtensor(found)
+        if is_found and found.is_leaf and found.requires_grad:
+            yield found
 
 
 def local(tensor: Any) -> Any:

@@ -142,7 +142,7 @@ class Reduction:
         return self._has_others
 
     def numbers_sent(self) -> list[int]:
-        """How many numbers (float64) a step adds up over each process group, one after the other."""
+        """How many numbers (float64) a step adds up over each process group."""
         return self._chain.sizes()
 
     def shard_of(self, param: Any) -> Shard | None:

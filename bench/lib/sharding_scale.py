@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -87,7 +88,7 @@ class Scale:
     sent: tuple[int, ...]
 
 
-def _params(model: Decoder, tensor_parallel: int) -> Iterator[Parameter]:
+def _params(model: Decoder, tensor_parallel: int) -> Iterator[Any]:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Replicate, Shard
 
@@ -105,11 +106,11 @@ def _params(model: Decoder, tensor_parallel: int) -> Iterator[Parameter]:
             placements.append(Replicate() if dim is None else Shard(dim))
             if dim is not None:
                 shape[dim] = math.ceil(shape[dim] / tensor_parallel)
-        stride = torch.empty(weight.shape, device="meta").stride()
+        whole = torch.empty(weight.shape, device="meta")
         local = torch.empty(shape, device="meta")
         yield Parameter(
             DTensor.from_local(
-                local, mesh, placements, run_check=False, shape=weight.shape, stride=stride
+                local, mesh, placements, run_check=False, shape=whole.shape, stride=whole.stride()
             )
         )
 
@@ -119,7 +120,7 @@ def count() -> Iterator[Scale]:
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     for processes, tensor_parallel in SIZES:
-        store = FakeStore()  # type: ignore[no-untyped-call]
+        store = FakeStore()
         dist.init_process_group("fake", rank=0, world_size=processes, store=store)
         try:
             for model in MODELS:

@@ -1,5 +1,6 @@
 """Accelerate: prepare, accumulation, clipping, schedulers, and resumed runs."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.scheduler import AcceleratedScheduler
+from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from conftest import Kind
+from frameworks import fsdp2_run
 from frameworks.comparing import OPTIONS, assert_same_bits, dataset, net, state, values
 
 
@@ -112,3 +115,17 @@ def test_skipped_step(kind: Kind, grad_scaling: bool) -> None:
     assert optimizer.step_was_skipped != grad_scaling
     lr = OPTIONS[kind.name]["lr"]
     assert scheduler.get_last_lr() == [0.9 * lr if grad_scaling else lr]
+
+
+def test_fsdp2(kind: Kind, tmp_path: Path) -> None:
+    """The plugin puts DTensors in the place of the optimizer's parameters; saved and resumed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        Path(tmp_path, "port").write_text(str(free.getsockname()[1]))
+    spawn(fsdp2_run.run, (str(tmp_path), kind.name), nprocs=2)
+    for rank in range(2):
+        sharded, went_on, resumed = torch.load(tmp_path / f"{rank}.pt")
+        assert set(sharded) == {"DTensor"}
+        assert_same_bits(resumed, went_on)
+        for got, want in zip(went_on, fsdp2_run.alone(kind.name), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)

@@ -68,7 +68,7 @@ def scale_block() -> str:
         )
     notes = (
         "Bytes are counted by the code that sends them. The times are no measurements: AdamW's "
-        f"{ADAMW_BYTES} bytes per element at {BANDWIDTH / 1e12:.1f} TB/s, and {HOP * 1e6:.0f} us for "
-        "each of the 2 log2(n) hops of an all-reduce over n processes."
+        f"{ADAMW_BYTES} bytes per element at {BANDWIDTH / 1e12:.1f} TB/s, and {HOP * 1e6:.0f} us "
+        "for each of the 2 log2(n) hops of an all-reduce over n processes."
     )
     return markdown.table(header, rows) + "\n\n" + notes
