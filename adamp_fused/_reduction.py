@@ -17,7 +17,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -98,10 +98,27 @@ class _Part:
     shard: Shard | None = None
     #: Whether rows are tested by the caller of the step, since their sums are not complete here.
     tests_rows: bool = False
-    #: Where the rows that are here lie among all, and where the sums of all are; None: the sums of
-    #: those that are here are added up by themselves, before those of the tensor.
+    #: Where those that are here lie among all, if the sums of all rows travel together; None: the
+    #: sums of those that are here are added up by themselves, before those of the tensor.
     places: Tensor | None = None
-    all_rows: Tensor | None = None
+    #: Which rows are tested: all of them, or those that are here.
+    tested: Tensor | None = None
+
+
+class _PlacedRows(NamedTuple):
+    """Sums of the rows that are here, which travel at their places among all rows."""
+
+    here: Tensor
+    all_rows: Tensor
+    places: Tensor
+
+    def put(self) -> None:
+        """Before they are added up."""
+        self.all_rows[self.places] = self.here
+
+    def take(self) -> None:
+        """Afterwards."""
+        self.here.copy_(self.all_rows[self.places])
 
 
 class Reduction:
@@ -187,13 +204,15 @@ class Reduction:
         )
         pieces = torch.split(self._buffer, [count for count, _ in runs])
         rows_of = dict(zip(map(id, tested), pieces[len(parts) :], strict=True))
+        self._placed: list[_PlacedRows] = []
         for part, sums in zip(parts, pieces, strict=False):
             row_sums = rows_of.get(id(part))
             if row_sums is not None:
-                row_sums = row_sums.view(-1, _OF_ROW)
-                if part.places is not None:
-                    part.all_rows, part.places = row_sums, part.places.to(self._device)
-                    row_sums = row_sums.new_zeros(part.rows, _OF_ROW)
+                part.tested = row_sums = row_sums.view(-1, _OF_ROW)
+            if row_sums is not None and part.places is not None:
+                here = row_sums.new_zeros(part.rows, _OF_ROW)
+                self._placed.append(_PlacedRows(here, row_sums, part.places.to(self._device)))
+                row_sums = here
             part.shard = Shard(sums, row_sums, part.row_length, part.numel)
         self._chain = Chain(self._order, runs)
         self._sums = self._buffer[: _FIELDS * len(parts)].view(-1, _FIELDS)
@@ -232,20 +251,16 @@ class Reduction:
             RuntimeError: a collective failed, or the processes differ in what has a gradient. The
                 step is half made then, and must not be followed by another.
         """
-        for part in self._parts.values():
-            if part.all_rows is not None and part.shard is not None:
-                assert part.places is not None and part.shard.row_sums is not None
-                part.all_rows[part.places] = part.shard.row_sums
+        for placed in self._placed:
+            placed.put()
         try:
             self._chain.run(self._buffer, functools.partial(self._test_rows, groups))
         except Exception as error:
             raise RuntimeError(
                 f"a collective of the step failed ({error}); {_HALF_MADE}"
             ) from error
-        for part in self._parts.values():
-            if part.all_rows is not None and part.shard is not None:
-                assert part.places is not None and part.shard.row_sums is not None
-                part.shard.row_sums.copy_(part.all_rows[part.places])
+        for placed in self._placed:
+            placed.take()
         self._check_steppers()
 
     def _test_rows(self, groups: Groups, position: int) -> None:
@@ -262,17 +277,18 @@ class Reduction:
         elif not torch.cuda.is_current_stream_capturing():
             # Told by the next step: this one would have to wait for the device.
             there = torch.empty(differ.shape, dtype=torch.bool, pin_memory=True)
-            there.copy_(differ, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
+            with torch.cuda.device(self._device):
+                there.copy_(differ, non_blocking=True)
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                event.record()
             self._failure = (there, event)
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is None or (failure[1] is not None and not failure[1].query()):
             return
-        wrong = [name for name, is_wrong in zip(self._names, failure[0], strict=True) if is_wrong]
-        if wrong:
+        if failure[0].any():
+            wrong = [self._names[i] for i in failure[0].nonzero().flatten().tolist()]
             raise RuntimeError(
                 f"{', '.join(wrong[:3])}{' and others' if len(wrong) > 3 else ''}: some processes "
                 "have a gradient, and others None, which must be the same in all that have a part "
@@ -330,20 +346,11 @@ class _RowTests:
         """``sums``: of all tensors, a row each; ``at``: which of them are those of ``parts``."""
         self._parts, self._sums = parts, sums
         self._at = torch.tensor(at, device=sums.device)
-        self._rows = [self._rows_of(part) for part in parts]
+        self._rows = [part.tested for part in parts if part.tested is not None]
         self._lengths = torch.tensor([len(rows) for rows in self._rows], device=sums.device)
         self._n_rows = sum(map(len, self._rows))
         self._options: list[tuple[float, float]] = []
         self._eps = self._bound = sums
-
-    @staticmethod
-    def _rows_of(part: _Part) -> Tensor:
-        rows = part.all_rows
-        if rows is None:
-            assert part.shard is not None
-            rows = part.shard.row_sums
-            assert rows is not None
-        return rows
 
     def run(self, groups: Groups) -> None:
         """Write how many rows fail, and the sums of the tensor."""

@@ -8,7 +8,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module
+from torch.distributed.tensor import (
+    DTensor,
+    Replicate,
+    Shard,
+    distribute_module,
+    distribute_tensor,
+)
+from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     RowwiseParallel,
@@ -17,7 +24,7 @@ from torch.distributed.tensor.parallel import (
 
 import adamp_fused
 from sharding import parts
-from sharding.runs import counted
+from sharding.runs import counted, local
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "AdamP": {"lr": 1e-2, "weight_decay": 0.1},
@@ -96,6 +103,25 @@ def in_parts(module: nn.Module, inputs: tuple[Tensor, ...], mesh: DeviceMesh) ->
     return DTensor.from_local(inputs[0], mesh, [Replicate()]).redistribute(placements=[Shard(1)])
 
 
+def rows(name: str, module: nn.Module, mesh: DeviceMesh) -> None:
+    """Share out the rows of a module's own parameters, and of their gradients."""
+    for key, param in list(module.named_parameters(recurse=False)):
+        shared = nn.Parameter(distribute_tensor(param, mesh, [Shard(0)]))
+        shared.register_hook(lambda grad: grad.redistribute(placements=[Shard(0)]))
+        module.register_parameter(key, shared)
+
+
+def batches(module: nn.Module, inputs: tuple[Tensor, ...], mesh: DeviceMesh) -> Tensor:
+    """Each process gets its part of the batch."""
+    return distribute_tensor(inputs[0], mesh, [Shard(0)])
+
+
+def replicated(module: nn.Module, outputs: Any, mesh: DeviceMesh) -> Tensor:
+    """Every process gets the whole result."""
+    result: Tensor = outputs.redistribute(placements=[Replicate()]).to_local()
+    return result
+
+
 def share_out(how: str, net: nn.Module) -> tuple[int, int]:
     """Share a model out over all processes; the process's part of the data, of how many."""
     rank = dist.get_rank()
@@ -109,6 +135,9 @@ def share_out(how: str, net: nn.Module) -> tuple[int, int]:
     if how == "HSDP":
         fsdp2(mesh, net)
         return rank, 4
+    if how == "DTensors":
+        distribute_module(net, parts.mesh_of((4,)), rows, batches, replicated)
+        return 0, 1
     if how == "TP":
         tensor_parallel(parts.mesh_of((4,)), net)
         return 0, 1
@@ -119,6 +148,64 @@ def share_out(how: str, net: nn.Module) -> tuple[int, int]:
     tensor_parallel(mesh["d1"], net)
     fsdp2(mesh["d0"], net)
     return rank // 2, 2
+
+
+def scaled(kind: str, grad_scaling: bool) -> tuple[float, list[float]]:
+    """Train with a GradScaler; in one step one process finds an infinity in its part.
+
+    Returns:
+        The largest difference of a weight from one process alone, and the scales of all steps.
+    """
+    cls, rank = getattr(adamp_fused, f"Fused{kind}"), dist.get_rank()
+    runs = []
+    for is_sharded in (False, True):
+        net, part = model(), (0, 1)
+        if is_sharded:
+            part = share_out("FSDP2", net)
+        optimizer = cls(net.parameters(), grad_scaling=grad_scaling, **OPTIONS[kind])
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+        scales = []
+        for step in range(6):
+            inputs, targets = (x.chunk(part[1])[part[0]] for x in batch(step))
+            optimizer.zero_grad()
+            scaler.scale(loss_of(net, inputs, targets)).backward()
+            grad = next(net.parameters()).grad
+            assert grad is not None
+            if step == 3 and (rank == 2 or not is_sharded):
+                local(grad)[...] = float("inf")
+            scaler.step(optimizer)
+            scaler.update()
+            scales.append(scaler.get_scale())
+        runs.append((net, scales))
+    (alone, scales), (net, found) = runs
+    assert found == scales
+    pairs = zip(alone.parameters(), net.parameters(), strict=True)
+    return max((whole(got) - want).abs().max().item() for want, got in pairs), scales
+
+
+def compiled() -> float:
+    """A compiled step of DTensors; the largest difference from one that is not."""
+    weights = []
+    for compiles in (False, True):
+        net = model()
+        part = share_out("FSDP2", net)
+        optimizer = adamp_fused.FusedAdamP(net.parameters(), **OPTIONS["AdamP"])
+        if compiles:
+            optimizer.step = torch.compile(optimizer.step, backend="eager")  # type: ignore
+        train(net, optimizer, part, range(3))
+        weights.append([whole(param) for param in net.parameters()])
+    return max((a - b).abs().max().item() for a, b in zip(*weights, strict=True))
+
+
+def communication() -> dict[str, int]:
+    """All that a step under tensor parallelism and FSDP2 communicates, by operation."""
+    net = model()
+    part = share_out("TP + FSDP2", net)
+    optimizer = adamp_fused.FusedAdamP(net.parameters(), **OPTIONS["AdamP"])
+    train(net, optimizer, part, range(2))
+    with CommDebugMode() as mode:
+        optimizer.step()
+    return {str(operation): count for operation, count in mode.get_comm_counts().items()}
 
 
 def made_before() -> str:
@@ -139,6 +226,7 @@ HOW = (
     "FSDP2",
     "FSDP2 by columns",
     "HSDP",
+    "DTensors",
     "TP",
     "TP, sequence parallel",
     "TP + FSDP2",
@@ -166,7 +254,7 @@ def train(
     (index, of), most = part, 0
     for step in steps:
         inputs, targets = (x.chunk(of)[index] for x in batch(step))
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=step % 2 == 0)
         loss_of(net, inputs, targets).backward()
         if clip:
             nn.utils.clip_grad_norm_(net.parameters(), 0.5)
