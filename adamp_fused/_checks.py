@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from adamp_fused import _dtensor, _flattened
+from adamp_fused import _flattened
 from adamp_fused._numbers import is_number, is_one
+from adamp_fused.sharding import dtensor
 
 STATE_REMEDY = (
     "load the checkpoint of this model with load_state_dict, or start afresh by deleting the "
@@ -34,9 +35,9 @@ def check_param(param: Tensor, name: str) -> None:
             "it with .to_dense()"
         )
     _flattened.check_unwrapped(param, name)
-    if _dtensor.is_dtensor(param):
-        _dtensor.check_param(param, name)
-        return _check_own_memory(_dtensor.local(param), name)
+    if dtensor.is_dtensor(param):
+        dtensor.check_param(param, name)
+        return _check_own_memory(dtensor.local(param), name)
     if is_traceable_wrapper_subclass(param):
         raise TypeError(
             f"{name} is a wrapped parameter ({type(param).__name__}), whose rows a projection "

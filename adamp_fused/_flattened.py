@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
-from adamp_fused import _dtensor
+from adamp_fused.sharding import dtensor
 
 REMEDY = (
     "the projection needs whole rows: to shard parameters use FSDP2 "
@@ -101,7 +101,7 @@ class GivenShapes:
         if any(param.grad is not None for param in params):
             return
         flats = [flat for flat in _flat_parameters() if flat._params is None]
-        dtensors = list(_dtensor.parameters())
+        dtensors = list(dtensor.parameters())
         self._is_unwrapped = not (flats or dtensors)  # to look among all objects takes 0.1 s
         ours = Counter(p.shape for p in params if p.requires_grad and not is_lazy(p))
         in_flats = Counter(

@@ -23,7 +23,6 @@ from adamp_fused import (
     _checkpoints,
     _checks,
     _control,
-    _dtensor,
     _fake,
     _flattened,
     _graphs,
@@ -36,9 +35,10 @@ from adamp_fused._layout import Staging
 from adamp_fused._memory import Written, check_apart
 from adamp_fused._methods import Method
 from adamp_fused._numbers import check_at_least_zero
-from adamp_fused._reduction import Reductions
 from adamp_fused.backends import registry
 from adamp_fused.backends.protocol import Control, Plan, Slot
+from adamp_fused.sharding import dtensor
+from adamp_fused.sharding.reductions import Reductions
 
 
 class ProjectedOptimizer(Optimizer):
@@ -205,7 +205,7 @@ class ProjectedOptimizer(Optimizer):
     def _has_operator(self) -> bool:
         """Whether the operator of compiled functions serves all parameters, in one call."""
         params = [param for group in self.param_groups for param in group["params"]]
-        if any(_dtensor.is_dtensor(param) for param in params):
+        if any(dtensor.is_dtensor(param) for param in params):
             return False
         devices = {param.device for param in params}
         return len(devices) == 1 and registry.has_operator(self._backend_name, next(iter(devices)))
@@ -285,7 +285,7 @@ class ProjectedOptimizer(Optimizer):
             if is_captured:
                 self._check_capture_without_plan()
             with torch.no_grad():
-                settled = _dtensor.settle_gradients(self._params())
+                settled = dtensor.settle_gradients(self._params())
             if not settled or not self._plans_are_fresh():
                 self._plan_anew()
         if self._reductions:
@@ -348,7 +348,7 @@ class ProjectedOptimizer(Optimizer):
     def _gradients(self) -> list[tuple[Tensor, Tensor]]:
         """Parameters that have a gradient, and what of it is here."""
         params = (param for param in self._params() if param.grad is not None)
-        return [(param, _dtensor.local(param.grad)) for param in params]
+        return [(param, dtensor.local(param.grad)) for param in params]
 
     def _check_capture_without_plan(self) -> None:
         """Raise unless every backend makes its steps without a plan, and the state is complete."""
@@ -445,17 +445,17 @@ class ProjectedOptimizer(Optimizer):
                 slots.append(slot)
                 if _fake.is_fake(slot.param):
                     continue
-                written.append((_dtensor.local(slot.param), name, None))
+                written.append((dtensor.local(slot.param), name, None))
                 for key in (*self._method.moments, *self._method.counts()):
                     if isinstance(value := slot.state.get(key), Tensor):
-                        written.append((_dtensor.local(value), name, key))
+                        written.append((dtensor.local(value), name, key))
         check_apart(written)
         return slots
 
     def _check_slot(self, slot: Slot, name: str) -> None:
-        if _dtensor.is_dtensor(slot.param) or _dtensor.is_dtensor(slot.grad):
-            _dtensor.check_slot(slot, self._method.moments, name)
-            slot = _dtensor.local_slot(slot)
+        if dtensor.is_dtensor(slot.param) or dtensor.is_dtensor(slot.grad):
+            dtensor.check_slot(slot, self._method.moments, name)
+            slot = dtensor.local_slot(slot)
         param, grad = slot.param, slot.grad
         _checks.check_param(param, name)
         _checks.check_writable(param, name)
@@ -550,7 +550,7 @@ def _view_tensor(view: Any, param: Tensor) -> Tensor:
 
 def _scalar(value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number or a tensor of one element as a 0-dim tensor: itself, where it is one."""
-    value = _dtensor.local(value)
+    value = dtensor.local(value)
     if not isinstance(value, Tensor):
         value = torch.tensor(float(value), dtype=torch.float64, device="cpu")
     scalar: Tensor = value if value.dim() == 0 else value.reshape(())

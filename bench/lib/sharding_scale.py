@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import Parameter
 
-from adamp_fused._reduction import Reduction
+from adamp_fused.sharding.reduction import Reduction
 from bench.lib.workloads import Weight, llama
 
 TENSOR_PARALLEL = 8

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,66 +23,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from adamp_fused import _dtensor
-from adamp_fused._control import Given, sum_of_squares
-from adamp_fused._dtensor import Group, Layout
-from adamp_fused.backends import formulas as F
-from adamp_fused.backends.protocol import Field, Groups, Shard, Slot
+from adamp_fused._control import sum_of_squares
+from adamp_fused.backends.protocol import Field, Groups, Shard
+from adamp_fused.sharding import dtensor
+from adamp_fused.sharding.chain import Chain, sort_key
+from adamp_fused.sharding.dtensor import Group, Layout
+from adamp_fused.sharding.row_tests import RowTests, Tested
 
 _FIELDS = len(Field)
 _OF_ROW = 4  # PP to PU
-
-
-class Chain:
-    """All-reduces of one vector, one for each process group over the elements that concern it."""
-
-    def __init__(self, order: list[Group], runs: list[tuple[int, tuple[Group, ...]]]) -> None:
-        """``runs``: how many elements follow one another, and the groups that add them up."""
-        self._order = order
-        self._selected: list[slice | Tensor] = []
-        for group in order:
-            first = 0
-            ranges: list[range] = []
-            for count, groups in runs:
-                if group in groups and count > 0:
-                    if ranges and ranges[-1].stop == first:
-                        ranges[-1] = range(ranges[-1].start, first + count)
-                    else:
-                        ranges.append(range(first, first + count))
-                first += count
-            if len(ranges) <= 1:
-                whole = ranges[0] if ranges else range(0)
-                self._selected.append(slice(whole.start, whole.stop))
-            else:
-                self._selected.append(torch.tensor([i for part in ranges for i in part]))
-
-    def sizes(self) -> list[int]:
-        """How many elements each group adds up."""
-        return [
-            part.stop - part.start if isinstance(part, slice) else len(part)
-            for part in self._selected
-        ]
-
-    def run(self, vector: Tensor, after: Callable[[int], None] = lambda position: None) -> None:
-        """Add up, in place; ``after(i)`` is called when group ``i`` of the order has done so."""
-        for position, group in enumerate(self._order):
-            selected = self._selected[position]
-            if isinstance(selected, slice):
-                part = vector[selected]
-                if part.numel() > 0:
-                    dist.all_reduce(part, group=group)
-            else:
-                selected = self._selected[position] = selected.to(vector.device)
-                part = vector[selected]
-                dist.all_reduce(part, group=group)
-                vector[selected] = part
-            after(position)
-
-
-def _bit_order(order: list[Group], groups: tuple[Group, ...]) -> tuple[bool, ...]:
-    """Sorts elements so that, of up to two groups, those of each follow one another."""
-    has = [group in groups for group in order]
-    return tuple(not one if i % 2 == 0 else one for i, one in enumerate(has))
 
 
 @dataclass
@@ -133,7 +82,7 @@ class Reduction:
         """``params``: every DTensor on the device, the index of its group, and its name."""
         self._device = device
         # By id: a plan keeps no parameter alive.
-        self._layouts = {id(param): _dtensor.layout_of(param) for param, _, _ in params}
+        self._layouts = {id(param): dtensor.layout_of(param) for param, _, _ in params}
         self._order = _order(self._layouts.values())
         self._parts: dict[int, _Part] = {}
         for param, index, name in params:
@@ -143,7 +92,7 @@ class Reduction:
         self._lay_out()
         self._classes = sorted(
             {layout.groups for layout in self._layouts.values()},
-            key=functools.partial(_bit_order, self._order),
+            key=functools.partial(sort_key, self._order),
         )
         of_classes = [(1, groups) for groups in self._classes]
         # An infinity concerns those that have copies, too.
@@ -177,20 +126,20 @@ class Reduction:
             name,
             index,
             layout,
-            rows=_dtensor.local(param).shape[0],
+            rows=dtensor.local(param).shape[0],
             row_length=param.numel() // param.shape[0],
             numel=param.numel(),
             tests_rows=is_split and projection != "layer",
         )
         cols_end = max(map(self._order.index, layout.over_cols), default=-1)
         if part.tests_rows and any(self._order.index(g) < cols_end for g in layout.over_rows):
-            part.places = _dtensor.rows_here(param)
+            part.places = dtensor.rows_here(param)
         return part
 
     def _lay_out(self) -> None:
         """Make the buffer: first the sums of all tensors, then those of rows."""
         parts = sorted(
-            self._parts.values(), key=lambda part: _bit_order(self._order, part.layout.groups)
+            self._parts.values(), key=lambda part: sort_key(self._order, part.layout.groups)
         )
         runs = [(_FIELDS, part.layout.groups) for part in parts]
         tested = [part for part in parts if part.tests_rows]
@@ -225,11 +174,14 @@ class Reduction:
             dtype=torch.float64,
             device=self._device,
         )
-        self._tests: list[_RowTests | None] = []
+        self._tests: list[RowTests | None] = []
         for position in range(len(self._order)):
-            due = [part for part in tested if self._tested_after(part) == position]
-            at = [i for i, part in enumerate(parts) if part in due]
-            self._tests.append(_RowTests(due, at, self._sums) if due else None)
+            due = [
+                Tested(part.tested, part.row_length, part.group_index, at)
+                for at, part in enumerate(parts)
+                if part.tested is not None and self._tested_after(part) == position
+            ]
+            self._tests.append(RowTests(due, self._sums) if due else None)
 
     def _tested_after(self, part: _Part) -> int:
         over = part.layout.over_cols if part.places is None else part.layout.groups
@@ -337,110 +289,3 @@ def _order(layouts: Iterable[Layout]) -> list[Group]:
     over_cols = [group for layout in listed for group in layout.over_cols]
     over_rows = [group for layout in listed for group in layout.over_rows]
     return list(dict.fromkeys(over_cols + over_rows))
-
-
-class _RowTests:
-    """The cosine tests of rows whose sums are complete, for several tensors together."""
-
-    def __init__(self, parts: list[_Part], at: list[int], sums: Tensor) -> None:
-        """``sums``: of all tensors, a row each; ``at``: which of them are those of ``parts``."""
-        self._parts, self._sums = parts, sums
-        self._at = torch.tensor(at, device=sums.device)
-        self._rows = [part.tested for part in parts if part.tested is not None]
-        self._lengths = torch.tensor([len(rows) for rows in self._rows], device=sums.device)
-        self._n_rows = sum(map(len, self._rows))
-        self._options: list[tuple[float, float]] = []
-        self._eps = self._bound = sums
-
-    def run(self, groups: Groups) -> None:
-        """Write how many rows fail, and the sums of the tensor."""
-        self._take_options(groups)
-        rows = torch.cat(self._rows)
-        pp, gg, pg, _ = rows.unbind(1)
-        norm_p, norm_g = torch.maximum(pp.sqrt(), self._eps), torch.maximum(gg.sqrt(), self._eps)
-        passes = F.cosine_below(pg, norm_p, norm_g, self._bound)
-        table = torch.cat(((~passes).to(rows.dtype).unsqueeze(1), rows), dim=1)
-        self._sums[self._at, Field.FAILED_ROWS :] = torch.segment_reduce(
-            table, "sum", lengths=self._lengths, axis=0
-        )
-
-    def _take_options(self, groups: Groups) -> None:
-        """``eps`` and the cosine's bound for each row, made anew where an option has changed."""
-        options = [
-            (float(groups[part.group_index]["eps"]), float(groups[part.group_index]["delta"]))
-            for part in self._parts
-        ]
-        if options == self._options:
-            return
-        self._options = options
-        values = [
-            (eps, delta / math.sqrt(part.row_length))
-            for part, (eps, delta) in zip(self._parts, options, strict=True)
-        ]
-        table = torch.tensor(values, dtype=torch.float64, device=self._sums.device)
-        each_row = table.repeat_interleave(self._lengths, dim=0, output_size=self._n_rows)
-        self._eps, self._bound = each_row.unbind(1)
-
-
-class Reductions:
-    """Those of all devices that have DTensors; none where no tensor is shared out."""
-
-    def __init__(self, by_device: dict[torch.device, Reduction] | None = None) -> None:
-        self._by_device = by_device or {}
-
-    @classmethod
-    def of(cls, groups: Groups, name: Callable[[int, int], str]) -> Reductions:
-        """Of all DTensors in ``groups``, whatever has a gradient: it is the same everywhere."""
-        listed: dict[torch.device, list[tuple[Any, int, str]]] = {}
-        for index, group in enumerate(groups):
-            for i, param in enumerate(group["params"]):
-                if _dtensor.is_dtensor(param):
-                    listed.setdefault(param.device, []).append((param, index, name(index, i)))
-        made = {device: Reduction(params, groups, device) for device, params in listed.items()}
-        return cls({device: reduction for device, reduction in made.items() if reduction})
-
-    def __bool__(self) -> bool:
-        return bool(self._by_device)
-
-    def localize(self, slot: Slot) -> Slot:
-        """A slot of what is here of a DTensor, and of what it has to leave; others themselves."""
-        here = _dtensor.local_slot(slot)
-        if here.owner is not None and (reduction := self._by_device.get(slot.param.device)):
-            here.shard = reduction.shard_of(slot.param)
-        return here
-
-    @property
-    def devices(self) -> list[torch.device]:
-        """Of the DTensors."""
-        return list(self._by_device)
-
-    def begin(self) -> None:
-        """See :meth:`Reduction.begin`."""
-        for reduction in self._by_device.values():
-            reduction.begin()
-
-    def reduce(self, groups: Groups) -> None:
-        """See :meth:`Reduction.reduce`."""
-        for reduction in self._by_device.values():
-            reduction.reduce(groups)
-
-    def agree(
-        self, given: Given | None, grads: list[tuple[Any, Tensor]], device: torch.device
-    ) -> tuple[Given | None, Tensor]:
-        """What all processes have been given, and the sum of the squares of all gradients.
-
-        Args:
-            given: to this process, by GradScaler.
-            grads: parameters and what of their gradients is here, where gradients are clipped.
-            device: of the sum.
-        """
-        found = None if given is None else given.found_inf
-        whole = [
-            g for p, g in grads if not (_dtensor.is_dtensor(p) and p.device in self._by_device)
-        ]
-        total = sum_of_squares(whole, device)
-        for own_device, reduction in self._by_device.items():
-            own = [(p, g) for p, g in grads if _dtensor.is_dtensor(p) and p.device == own_device]
-            found, squares = reduction.agree(found, own)
-            total = total + squares.to(device, non_blocking=True)
-        return given if given is None else given._replace(found_inf=found), total

@@ -1,6 +1,6 @@
 """What of a DTensor (``torch.distributed.tensor``) is here, and how the whole is shared out.
 
-A step works on local tensors, with collectives of its own (``_reduction.py``): no whole tensor is
+A step works on local tensors, with collectives of its own (``reduction.py``): no whole tensor is
 ever made.
 """
 

@@ -1,0 +1,1 @@
+"""Parameters that are shared out over processes: what is here, and what a step has to be told."""
