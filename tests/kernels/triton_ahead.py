@@ -36,6 +36,13 @@ MODELS = {
     "resnet18": (torch.float32, torch.bfloat16),
     "thin": (torch.float32, torch.bfloat16),
 }
+#: Both halves of a step of tensors in parts: the first differs little from that of whole ones.
+HALVES = (
+    ("first", "vit-b16", torch.float32),
+    ("first", "vit-b16", torch.float64),
+    *(("second", "vit-b16", dtype) for dtype in DTYPES),
+    ("second", "resnet18", torch.bfloat16),
+)
 THIN = tuple(torch.Size((20_000, cols)) for cols in (1, 2, 3, 4, 5, 8, 9, 16))
 TABLES = {"programs": "*i32", "weights": "*i64", "step_table": "*i64", "words": "*i32"}
 #: Where weights, gradients and moments are read and written, and nothing else is.
@@ -178,6 +185,9 @@ def main() -> None:
         for dtype in dtypes:
             for method in (AdamP, SGDP):
                 print(json.dumps(report(target, model, method, dtype, False)), flush=True)
+    for half, model, dtype in HALVES:
+        for method in (AdamP, SGDP):
+            print(json.dumps(report(target, model, method, dtype, False, half)), flush=True)
     # Where the device has a say in a step.
     for method in (AdamP, SGDP):
         print(json.dumps(report(target, "vit-b16", method, torch.float32, True)), flush=True)
