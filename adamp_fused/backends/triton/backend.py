@@ -214,13 +214,14 @@ class _Launch:
         self._parts = None if tables.parts is None else tables.parts.to(self._device)
         self._finishers = tables.finishers.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
-        # With and without what the device has a say in.
+        # With and without what the device has a say in; of the first launch and the second.
         self._compile_options = [
             options.compile_options(
                 method, dtype, tables.shapes, options.hardware(self._device), controlled
             )
             for controlled in (False, True)
         ]
+        self._finish_options = [options.finish_options(given) for given in self._compile_options]
         self._controlled = bool(self._counts.any())
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
         self._clips = clips
@@ -305,28 +306,28 @@ class _Launch:
         table = self._table
         if self._parts is None:
             self._table = None
-        if table is None:
-            return
-        with self._on_device():
-            kernel, programs, given = self._halves(self._controlled)[0]
-            kernel[(len(programs),)](programs, *self._arguments(table), **given)
+        if table is not None:
+            self._start(*self._first(self._controlled), table)
 
     def finish(self) -> None:
-        """The second half of that step, where a tensor has parts."""
+        """The rest of that step, where tensors have parts elsewhere."""
         table, self._table = self._table, None
-        if table is None:
-            return
+        if table is not None:
+            self._start(*self._second(self._controlled), table)
+
+    def _start(self, kernel: Any, programs: Tensor, given: dict[str, Any], table: Tensor) -> None:
         with self._on_device():
-            kernel, programs, given = self._halves(self._controlled)[1]
             kernel[(len(programs),)](programs, *self._arguments(table), **given)
 
     def _load(self, controlled: bool) -> None:
-        """Compile the kernel as the launch will find it, and load it onto the device."""
+        """Compile the kernels as the launches will find them, and load them onto the device."""
         if self._loaded[controlled]:
             return
         with self._on_device():
             like_table = torch.empty(1, dtype=torch.int64, device=self._device)
-            for kernel, programs, given in self._halves(controlled):
+            launches = [self._first(controlled)]
+            launches += [] if self._parts is None else [self._second(controlled)]
+            for kernel, programs, given in launches:
                 compiled = kernel.warmup(
                     programs, *self._arguments(like_table), grid=(len(programs),), **given
                 )
@@ -351,18 +352,18 @@ class _Launch:
                 compiled.run  # noqa: B018
         self._norm_loaded = norm.dtype
 
-    def _halves(self, controlled: bool) -> list[tuple[Any, Tensor, dict[str, Any]]]:
-        """The kernels of a step, their programs, and what they are compiled with."""
+    def _first(self, controlled: bool) -> tuple[Any, Tensor, dict[str, Any]]:
+        """The kernel of the first launch, its programs, and what it is compiled with."""
         kernels, _ = load_kernels()
         assert kernels is not None
-        given = self._compile_options[controlled]
-        halves = [(kernels.step_kernel, self._programs, given)]
-        if self._parts is not None:
-            halves.append((_finish_kernel(), self._finishers, options.finish_options(given)))
-        return halves
+        return kernels.step_kernel, self._programs, self._compile_options[controlled]
+
+    def _second(self, controlled: bool) -> tuple[Any, Tensor, dict[str, Any]]:
+        """The same of the second."""
+        return _finish_kernel(), self._finishers, self._finish_options[controlled]
 
     def _arguments(self, table: Tensor) -> tuple[Tensor | None, ...]:
-        """Those behind the programs, which all kernels of a step take."""
+        """Those behind the programs, which both take."""
         return self._weights, table, self._words, self._scratch, self._parts
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:

@@ -84,7 +84,7 @@ def compile_options(
 
 
 def finish_options(given: dict[str, Any]) -> dict[str, Any]:
-    """The same for the kernel that ends the step of parts: ``given`` is that of the first."""
+    """The same for the kernel that ends a step of parts; ``given``: for the one before it."""
     return {name: value for name, value in given.items() if name != "POLLS"}
 
 

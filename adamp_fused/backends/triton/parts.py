@@ -45,17 +45,31 @@ from adamp_fused.backends.triton.tiles import fix_up, layer_slot
 
 
 @device
-def decide_whole(w, n, part):
-    """The outcome of a tensor by its sums over all processes, and its radial coefficient."""
-    pp, gg = tl.load(sums_at(part.sums, PP)), tl.load(sums_at(part.sums, GG))
-    pg, pu = tl.load(sums_at(part.sums, PG)), tl.load(sums_at(part.sums, PU))
-    return decide(w, n, pp, gg, pg, pu, tl.load(sums_at(part.sums, FAILED_ROWS)))
+def decide_whole(
+    weights, step_table, index, words, parts, is_first, REAL: tl.constexpr, CONTROLLED: tl.constexpr
+):
+    """Decide a tensor by its sums over all processes.
+
+    Its outcome and radial coefficient, and what was predicted; whether anything is left to do.
+    """
+    w = load_weight(weights, index)
+    n = load_numbers(step_table, index, REAL, CONTROLLED)
+    sums = load_part(part_at(parts, index)).sums
+    pp, gg = tl.load(sums_at(sums, PP)), tl.load(sums_at(sums, GG))
+    pg, pu = tl.load(sums_at(sums, PG)), tl.load(sums_at(sums, PU))
+    outcome, radial = decide(w, n, pp, gg, pg, pu, tl.load(sums_at(sums, FAILED_ROWS)))
+    state = tl.load(words + w.words + STATE)
+    predicted = (state >> PREDICTED_BIT) & 3
+    is_told = is_first & (w.mode == AUTO)
+    tl.store(w.view.to(tl.pointer_type(tl.int32)), outcome, mask=is_told)
+    return outcome, radial.to(REAL), predicted, (outcome != predicted) | ((state >> WORK_BIT) & 1)
 
 
 @device
-def leave_coefficients(w, n, part, tile, layer_radial, scratch):
+def leave_coefficients(w, n, part_row, tile, layer_radial, scratch):
     """Put the coefficients of a tile, if other processes have a share in them, where it looks."""
-    tl.store(layer_slot(scratch, w), layer_radial.to(n.eps.dtype))
+    tl.store(layer_slot(scratch, w), layer_radial)
+    part = load_part(part_row)
     if part.row_sums != 0:
         first = tile // w.spans * w.tile_rows
         for base in range(0, w.tile_rows, REDUCE_BLOCK):
@@ -80,20 +94,18 @@ def finish_kernel(
     grad = tl.load(step_table + HEAD_FIELDS + index * STEP_FIELDS)
     skipped = is_skipped(step_table, CONTROLLED)
     if (grad != 0) & (skipped == 0):
-        w = load_weight(weights, index)
-        n = load_numbers(step_table, index, REAL, CONTROLLED)
-        part = load_part(part_at(parts, index))
-        own_words = words + w.words
-        state = tl.load(own_words + STATE)
-        predicted, rows_wait = (state >> PREDICTED_BIT) & 3, (state >> WORK_BIT) & 1
-        outcome, layer_radial = decide_whole(w, n, part)
-        is_told = (number == 0) & (w.mode == AUTO)
-        tl.store(w.view.to(tl.pointer_type(tl.int32)), outcome, mask=is_told)
-        if (outcome != predicted) | (rows_wait != 0):
+        outcome, layer_radial, predicted, is_left = decide_whole(
+            weights, step_table, index, words, parts, number == 0, REAL, CONTROLLED
+        )
+        if is_left != 0:
+            # Loaded anew, as in ``step_kernel``.
+            w = load_weight(weights, index)
+            n = load_numbers(step_table, index, REAL, CONTROLLED)
+            part_row = part_at(parts, index)
             for tile in range(number, w.tiles.to(tl.int32), w.helpers.to(tl.int32)):
                 # Where programs leave the same coefficients, they leave the same values.
-                leave_coefficients(w, n, part, tile, layer_radial, scratch)
-                release(own_words, LANES, WARP)
+                leave_coefficients(w, n, part_row, tile, layer_radial, scratch)
+                release(words + w.words, LANES, WARP)
                 fix_up(
                     w, grad, n, tile, scratch, outcome, predicted,
                     METHOD, DTYPE, SHAPES, BLOCK_SIZE // 2, SPAN,
