@@ -3,6 +3,7 @@
 The processes are imitated in one (``parity.shards``): every backend, and every kind of part.
 """
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 
 from adamp_fused.backends.protocol import Control
 from conftest import Kind
+from parity import pairs
 from parity.cases import DECAY, Shape, shapes
+from parity.gradients import scripted
 from parity.oracle import CHANNEL, LAYER, NONE
 from parity.shards import Cut, Processes
 from parity.targets import Target
@@ -94,6 +97,23 @@ def test_types(backend: Target, kind: Kind, cut: Cut, dtype: torch.dtype) -> Non
 def test_tiles(backend: Target, kind: Kind, cut: Cut, shape: Shape) -> None:
     """Parts of several tiles."""
     train(Processes(kind, backend, (shape,), cut, **DECAY), script(backend))
+
+
+@pytest.mark.parametrize(
+    "narrow", [Cut("rows", rows=(0.1,)), Cut("cols", cols=(0.1,))], ids=lambda cut: cut.name
+)
+def test_bounds(backend: Target, kind: Kind, narrow: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cosine above the bound of the whole tensor, and below that of a part as it is."""
+    shape = Shape("narrow_part", (12, 16), "a part has a twelfth of the rows")
+
+    def near_bound(p: torch.Tensor, outcome: int, rng: torch.Generator) -> torch.Tensor:
+        g = scripted(p, LAYER, rng)
+        return g + p * (1.7 * 0.1 / math.sqrt(shape.numel) * g.norm() / p.norm())
+
+    processes = Processes(kind, backend, (shape,), narrow, **DECAY)
+    monkeypatch.setattr(pairs, "scripted", near_bound)
+    processes.step(NONE, "step")
+    assert processes.pairs[0].latest.view == NONE
 
 
 def test_no_gradient(backend: Target, kind: Kind, cut: Cut) -> None:

@@ -192,7 +192,7 @@ def _is_left_out(slot: Slot) -> bool:
 
 
 class _Launch:
-    """The tensors of one dtype: their tables, and one kernel launch a step."""
+    """The tensors of one dtype: their tables, and one kernel launch a step, or both."""
 
     def __init__(
         self, method: type[Method], slots: list[Slot], indices: list[int], clips: bool
