@@ -36,3 +36,11 @@ def test_loaded_when_planned(tmp_path: Path) -> None:
     found = run(tmp_path, "fails")
     assert found["events"] == ["load", "load", "out of resource"]
     assert found["steps"] == [0, 0]
+
+
+def test_both_halves_loaded_when_planned(tmp_path: Path) -> None:
+    """So do both halves of a step of tensors in parts; the second is one more launch."""
+    found = run(tmp_path, "parts")
+    step = ["launch", "launch", "added up", "launch", "launch"]
+    assert found["events"] == [*["load"] * 4, "planned", *step, *step]
+    assert found["steps"] == [2, 2]

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from conftest import Kind
-from parity.cases import STATE_KEYS, Shape
+from parity.cases import DECAY, STATE_KEYS, Shape
 from parity.gradients import generator, scripted
 from parity.layouts import channels_last, misaligned
-from parity.oracle import CHANNEL, NONE
+from parity.oracle import CHANNEL, LAYER, NONE
 from parity.pairs import weights
+from parity.shards import Cut, Processes
 from parity.targets import GPU, Target
 
 pytestmark = pytest.mark.skipif(
@@ -95,6 +96,17 @@ def test_one_tensor_off(promised: list[bool], kind: Kind, parts: str, since: int
             if number == since:
                 promised.clear()
         assert set(promised) == {False}, (shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("cut", "aligned"), [(Cut("rows", (0.5,)), True), (Cut("cols", (), (0.3,)), False)]
+)
+def test_parts(promised: list[bool], kind: Kind, cut: Cut, aligned: bool) -> None:
+    """Of a tensor in parts the part that is here counts; it is come back to in a second launch."""
+    processes = Processes(kind, TRITON, EVEN[:1], cut, **DECAY)
+    for outcome in (CHANNEL, LAYER):
+        processes.step(outcome, "step")
+    assert set(promised) == {aligned}
 
 
 def test_end_of_a_row(promised: list[bool], kind: Kind) -> None:

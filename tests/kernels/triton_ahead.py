@@ -1,4 +1,4 @@
-"""Compile the Triton kernel for a GPU that need not be there; print what came of it as JSON.
+"""Compile the Triton kernels for a GPU that need not be there; print what came of it as JSON.
 
 A program of its own: the tests have Triton's interpreter, under which nothing compiles.
 
@@ -25,6 +25,7 @@ from adamp_fused.backends.protocol import Slot
 from adamp_fused.backends.triton import options, stages, tables
 from adamp_fused.backends.triton.kernels import step_kernel
 from adamp_fused.backends.triton.norms import norm_kernel
+from adamp_fused.backends.triton.parts import finish_kernel
 from bench.lib.workloads import WORKLOADS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -35,6 +36,13 @@ MODELS = {
     "resnet18": (torch.float32, torch.bfloat16),
     "thin": (torch.float32, torch.bfloat16),
 }
+#: Both halves of a step of tensors in parts: the first differs little from that of whole ones.
+HALVES = (
+    ("first", "vit-b16", torch.float32),
+    ("first", "vit-b16", torch.float64),
+    *(("second", "vit-b16", dtype) for dtype in DTYPES),
+    ("second", "resnet18", torch.bfloat16),
+)
 THIN = tuple(torch.Size((20_000, cols)) for cols in (1, 2, 3, 4, 5, 8, 9, 16))
 TABLES = {"programs": "*i32", "weights": "*i64", "step_table": "*i64", "words": "*i32"}
 #: Where weights, gradients and moments are read and written, and nothing else is.
@@ -55,19 +63,31 @@ def shapes_of(model: str, dtype: torch.dtype) -> int:
 
 
 def build(
-    target: GPUTarget, method: type[Method], dtype: torch.dtype, shapes: int, controlled: bool
+    target: GPUTarget,
+    method: type[Method],
+    dtype: torch.dtype,
+    shapes: int,
+    controlled: bool,
+    half: str = "",
 ) -> Any:
-    """Compile with what a launch passes."""
+    """Compile with what a launch passes; ``half``: of a step that has tensors in parts."""
     hardware = options.Hardware(target.backend, target.warp_size)
     given = options.compile_options(method, dtype, shapes, hardware, controlled)
-    names = step_kernel.arg_names
+    kernel = step_kernel
+    if half == "second":
+        kernel, given = finish_kernel, options.finish_options(given)
+    names = kernel.arg_names
     constants = {name: given.pop(name) for name in names if name in given}
     real = {torch.float32: "*fp32", torch.float64: "*fp64"}[options.real(dtype)]
     pointers = TABLES | {"scratch": real}
+    if half:
+        pointers["parts"] = "*i64"
+    else:
+        constants["parts"] = None
     signature = dict.fromkeys(names, "constexpr") | pointers
     # A launch sees from their addresses that the allocator has aligned the tables.
     aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in pointers}
-    source = ASTSource(step_kernel, signature, constants, aligned)
+    source = ASTSource(kernel, signature, constants, aligned)
     return triton.compile(source, target=target, options=given)
 
 
@@ -135,12 +155,18 @@ def amd_resources(text: str) -> dict[str, int]:
 
 
 def report(
-    target: GPUTarget, model: str, method: type[Method], dtype: torch.dtype, controlled: bool
+    target: GPUTarget,
+    model: str,
+    method: type[Method],
+    dtype: torch.dtype,
+    controlled: bool,
+    half: str = "",
 ) -> dict[str, Any]:
     """Compile one variant, and look at the result."""
-    kernel = build(target, method, dtype, shapes_of(model, dtype), controlled)
+    kernel = build(target, method, dtype, shapes_of(model, dtype), controlled, half)
     text = kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"]
-    found = {"model": model, "adam": method is AdamP, "dtype": str(dtype).removeprefix("torch.")}
+    found: dict[str, Any] = {"model": model, "half": half}
+    found |= {"adam": method is AdamP, "dtype": str(dtype).removeprefix("torch.")}
     return found | resources(target, kernel) | {"widths": widths(text)}
 
 
@@ -159,6 +185,9 @@ def main() -> None:
         for dtype in dtypes:
             for method in (AdamP, SGDP):
                 print(json.dumps(report(target, model, method, dtype, False)), flush=True)
+    for half, model, dtype in HALVES:
+        for method in (AdamP, SGDP):
+            print(json.dumps(report(target, model, method, dtype, False, half)), flush=True)
     # Where the device has a say in a step.
     for method in (AdamP, SGDP):
         print(json.dumps(report(target, "vit-b16", method, torch.float32, True)), flush=True)

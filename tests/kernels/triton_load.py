@@ -4,6 +4,7 @@ A program of its own: the tests have Triton's interpreter, under which nothing c
 
     python tests/kernels/triton_load.py          # two types
     python tests/kernels/triton_load.py fails    # the second of which does not load
+    python tests/kernels/triton_load.py parts    # of tensors that have parts in other processes
 """
 
 import json
@@ -16,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from adamp_fused._methods import AdamP
-from adamp_fused.backends.protocol import Slot
+from adamp_fused.backends.protocol import Field, Shard, Slot
 from adamp_fused.backends.triton import backend, options
 
 DTYPES = (torch.float32, torch.float64)
@@ -49,30 +50,47 @@ class Device:
         return lambda *arguments: events.append("launch")
 
 
+def as_part(slot: Slot) -> Any:
+    """Make a slot's tensor a part of one twice as large; what stands for the DTensor."""
+    owner, grad = (torch.empty(0, dtype=slot.param.dtype) for _ in range(2))
+    owner._local_tensor, grad._local_tensor = slot.param, slot.grad
+    owner._spec = grad._spec = SimpleNamespace()
+    owner.grad, slot.owner = grad, owner
+    slot.shard = Shard(torch.zeros(len(Field), dtype=torch.float64), None, 8, 128)
+    return owner
+
+
 def main() -> None:
     """Two steps."""
+    in_parts = "parts" in sys.argv[1:]
     triton.runtime.driver.set_active(Device(2 if "fails" in sys.argv[1:] else 0))
     options.hardware = lambda device: options.Hardware("cuda", 32)
     given = {"lr": 0.1, "weight_decay": 0.0, "eps": 1e-8, "delta": 0.1, "wd_ratio": 0.1}
     given |= {"betas": (0.9, 0.999), "nesterov": False, "maximize": False, "capturable": False}
     given |= {"state_dtype": None, "master_weights": False, "stochastic_rounding": False}
-    group: dict[str, Any] = {"params": [], "projection": "off", **given}
+    projection = "layer" if in_parts else "off"
+    group: dict[str, Any] = {"params": [], "projection": projection, **given}
     slots, state = [], {}
     for dtype in DTYPES:
-        p = torch.nn.Parameter(torch.ones(64, dtype=dtype))
+        p = torch.ones((8, 8), dtype=dtype)
         p.grad = torch.ones_like(p)
-        group["params"].append(p)
-        state[p] = {
+        of_param = {
             "step": torch.zeros((), dtype=dtype),
             "exp_avg": torch.zeros_like(p),
             "exp_avg_sq": torch.zeros_like(p),
         }
-        slots.append(Slot(p, p.grad, state[p], group, 0))
+        slots.append(Slot(p, p.grad, of_param, group, 0))
+        listed = as_part(slots[-1]) if in_parts else p
+        group["params"].append(listed)
+        state[listed] = of_param
     try:
         plan = backend.TritonPlan(AdamP, slots, [group], state)
         events.append("planned")
         for _ in range(2):
             plan.run()
+            if in_parts:
+                events.append("added up")
+                plan.finish()
             assert plan.refresh([group], state)
     except RuntimeError as error:
         events.append(str(error))

@@ -1,5 +1,7 @@
 """The Triton backend: the whole step in one launch per dtype, without a CUDA or ROCm toolchain.
 
+Where tensors have parts in other processes a second launch ends the step.
+
 A plan holds what does not change between steps as tables on the device. A step uploads one small
 table, the gradients' addresses and the numbers of this step, and launches; nothing waits for the
 device.
@@ -86,6 +88,12 @@ def load_kernels() -> tuple[ModuleType | None, str]:
     return kernels, ""
 
 
+def _finish_kernel() -> Any:
+    from adamp_fused.backends.triton import parts  # imports Triton
+
+    return parts.finish_kernel
+
+
 def _norm_kernel() -> Any:
     from adamp_fused.backends.triton import norms  # imports Triton
 
@@ -110,7 +118,7 @@ class TritonPlan:
         self._tracker = native.extension.Plan(method.name, None, slots, groups, state)
         by_dtype: dict[torch.dtype, list[int]] = {}
         for index, slot in enumerate(slots):
-            if slot.param.numel() > 0:
+            if not _is_left_out(slot):
                 by_dtype.setdefault(slot.param.dtype, []).append(index)
         # Sum of squares, what the gradients are multiplied by, and the most that the norm may be.
         device = slots[0].param.device if slots else torch.device("cpu")
@@ -121,7 +129,7 @@ class TritonPlan:
         self._empty_counts = [
             (index, slot.state["step"])
             for index, slot in enumerate(slots)
-            if slot.param.numel() == 0 and slot.counts_on_device and method.counts_steps
+            if _is_left_out(slot) and slot.counts_on_device and method.counts_steps
         ]
         self._found_inf: Tensor | None = None
         self._inputs: Inputs = self._tracker.inputs()
@@ -156,7 +164,7 @@ class TritonPlan:
 
     @torch.no_grad()
     def run(self) -> None:
-        """Launch, then advance the step counts."""
+        """Launch, then advance the step counts, unless :meth:`finish` is to do it."""
         if not self._is_prepared:
             self.prepare()
         self._is_prepared = False
@@ -170,12 +178,21 @@ class TritonPlan:
                 count.add_(1 if self._found_inf is None else self._found_inf.reshape(()) == 0)
         self._tracker.run()
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """Nothing: shards are refused."""
+        """The second launch, and the end of the step."""
+        for launch in self._launches:
+            launch.finish()
+        self._tracker.finish()
+
+
+def _is_left_out(slot: Slot) -> bool:
+    """Whether there is nothing to do; an empty part says that it is there."""
+    return slot.param.numel() == 0 and slot.shard is None
 
 
 class _Launch:
-    """The tensors of one dtype: their tables, and one kernel launch a step."""
+    """The tensors of one dtype: their tables, and one kernel launch a step, or both."""
 
     def __init__(
         self, method: type[Method], slots: list[Slot], indices: list[int], clips: bool
@@ -194,14 +211,17 @@ class _Launch:
         self._aligned = self._indices[torch.tensor(tables.aligned, device="cpu")]
         self._weights = tables.weights.to(self._device)
         self._programs = tables.programs.to(self._device)
+        self._parts = None if tables.parts is None else tables.parts.to(self._device)
+        self._finishers = tables.finishers.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
-        # With and without what the device has a say in.
+        # With and without what the device has a say in; of the first launch and the second.
         self._compile_options = [
             options.compile_options(
                 method, dtype, tables.shapes, options.hardware(self._device), controlled
             )
             for controlled in (False, True)
         ]
+        self._finish_options = [options.finish_options(given) for given in self._compile_options]
         self._controlled = bool(self._counts.any())
         self._scratch = torch.empty(tables.scratch_size, dtype=self._real, device=self._device)
         self._clips = clips
@@ -225,8 +245,10 @@ class _Launch:
     def follow_stream(self) -> None:
         """Tell the allocator that the tables are used on the current stream, too."""
         stream = torch.cuda.current_stream(self._device)
-        tables = [self._weights, self._programs, self._words, self._scratch]
-        for table in [*tables, *([self._pieces, self._partial] if self._clips else [])]:
+        tables = [self._weights, self._programs, self._finishers, self._words, self._scratch]
+        tables += [] if self._parts is None else [self._parts]
+        tables += [self._pieces, self._partial] if self._clips else []
+        for table in tables:
             table.record_stream(stream)
 
     def prepare(self, inputs: Inputs, control: Control | None) -> None:
@@ -281,26 +303,36 @@ class _Launch:
 
     def run(self) -> None:
         """One step of every tensor that has a gradient, with what was prepared."""
+        table = self._table
+        if self._parts is None:
+            self._table = None
+        if table is not None:
+            self._start(*self._first(self._controlled), table)
+
+    def finish(self) -> None:
+        """The rest of that step, where tensors have parts elsewhere."""
         table, self._table = self._table, None
-        if table is None:
-            return
-        given = self._compile_options[self._controlled]
+        if table is not None:
+            self._start(*self._second(self._controlled), table)
+
+    def _start(self, kernel: Any, programs: Tensor, given: dict[str, Any], table: Tensor) -> None:
         with self._on_device():
-            self._kernel()[(len(self._programs),)](*self._arguments(table), **given)
+            kernel[(len(programs),)](programs, *self._arguments(table), **given)
 
     def _load(self, controlled: bool) -> None:
-        """Compile the kernel as the launch will find it, and load it onto the device."""
+        """Compile the kernels as the launches will find them, and load them onto the device."""
         if self._loaded[controlled]:
             return
         with self._on_device():
             like_table = torch.empty(1, dtype=torch.int64, device=self._device)
-            compiled = self._kernel().warmup(
-                *self._arguments(like_table),
-                grid=(len(self._programs),),
-                **self._compile_options[controlled],
-            )
-            if compiled is not None:  # as there is nothing in the interpreter
-                compiled.run  # noqa: B018 (loads it, and is what a launch calls)
+            launches = [self._first(controlled)]
+            launches += [] if self._parts is None else [self._second(controlled)]
+            for kernel, programs, given in launches:
+                compiled = kernel.warmup(
+                    programs, *self._arguments(like_table), grid=(len(programs),), **given
+                )
+                if compiled is not None:  # as there is nothing in the interpreter
+                    compiled.run  # noqa: B018 (loads it, and is what a launch calls)
         self._loaded[controlled] = True
 
     def _load_norm(self, norm: Tensor) -> None:
@@ -320,13 +352,19 @@ class _Launch:
                 compiled.run  # noqa: B018
         self._norm_loaded = norm.dtype
 
-    def _kernel(self) -> Any:
+    def _first(self, controlled: bool) -> tuple[Any, Tensor, dict[str, Any]]:
+        """The kernel of the first launch, its programs, and what it is compiled with."""
         kernels, _ = load_kernels()
         assert kernels is not None
-        return kernels.step_kernel
+        return kernels.step_kernel, self._programs, self._compile_options[controlled]
 
-    def _arguments(self, table: Tensor) -> tuple[Tensor, ...]:
-        return self._programs, self._weights, table, self._words, self._scratch
+    def _second(self, controlled: bool) -> tuple[Any, Tensor, dict[str, Any]]:
+        """The same of the second."""
+        return _finish_kernel(), self._finishers, self._finish_options[controlled]
+
+    def _arguments(self, table: Tensor) -> tuple[Tensor | None, ...]:
+        """Those behind the programs, which both take."""
+        return self._weights, table, self._words, self._scratch, self._parts
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:
         on_gpu = self._device.type == "cuda"

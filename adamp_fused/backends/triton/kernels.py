@@ -20,19 +20,35 @@ import triton.language as tl
 from adamp_fused.backends.triton import tables
 from adamp_fused.backends.triton.stages import (
     AUTO,
+    FAILED_ROWS,
+    GG,
     HEAD_FIELDS,
+    PG,
+    PP,
+    PU,
     STEP_FIELDS,
+    STEPPERS,
     decide,
     device,
     is_skipped,
     load_numbers,
+    load_part,
     load_weight,
+    part_at,
     prediction,
     radial_coefficient,
     root,
     row_passes,
+    sums_at,
 )
-from adamp_fused.backends.triton.tiles import fix_up, layer_slot, load_slots, sweep_rows, sweep_span
+from adamp_fused.backends.triton.tiles import (
+    fix_up,
+    layer_slot,
+    leave_row_sums,
+    load_slots,
+    sweep_rows,
+    sweep_span,
+)
 
 TYPES = {
     "torch.float64": tl.float64,
@@ -64,12 +80,11 @@ def release(words, LANES: tl.constexpr, WARP: tl.constexpr):
 
 
 @device
-def decide_tensor(
-    weights, step_table, index, scratch, DTYPE: tl.constexpr, CONTROLLED: tl.constexpr
-):
-    """Decide a shared tensor of which every tile has arrived; what its state becomes."""
-    w = load_weight(weights, index)
-    n = load_numbers(step_table, index, scratch.dtype.element_ty, CONTROLLED)
+def add_up(w, n, scratch, part_row, DTYPE: tl.constexpr):
+    """What the tiles of a shared tensor, which all have arrived, come to.
+
+    Its sums, whether any row failed and any waits (more than 0), and what was predicted.
+    """
     zero = tl.zeros([REDUCE_BLOCK], dtype=n.eps.dtype)
     all_pp, all_gg, all_pg, all_pu, all_failed, all_deferred = zero, zero, zero, zero, zero, zero
     for base in range(0, w.tiles, REDUCE_BLOCK):
@@ -84,10 +99,21 @@ def decide_tensor(
     failed = tl.sum((all_failed > 0).to(tl.int32), 0)
     deferred = tl.sum((all_deferred > 0).to(tl.int32), 0)
     if w.spans > 1:
-        failed += reduce_rows(w, n, scratch)
+        failed += reduce_rows(w, n, scratch, part_row)
 
     predicted = prediction(w, DTYPE)
     pp, gg, pg, pu = tl.sum(all_pp, 0), tl.sum(all_gg, 0), tl.sum(all_pg, 0), tl.sum(all_pu, 0)
+    return pp, gg, pg, pu, failed, deferred, predicted
+
+
+@device
+def decide_tensor(
+    weights, step_table, index, scratch, DTYPE: tl.constexpr, CONTROLLED: tl.constexpr
+):
+    """Decide a shared tensor of which every tile has arrived; what its state becomes."""
+    w = load_weight(weights, index)
+    n = load_numbers(step_table, index, scratch.dtype.element_ty, CONTROLLED)
+    pp, gg, pg, pu, failed, deferred, predicted = add_up(w, n, scratch, None, DTYPE)
     outcome, layer_radial = decide(w, n, pp, gg, pg, pu, failed)
     tl.store(layer_slot(scratch, w), layer_radial)
     tl.store(w.view.to(tl.pointer_type(tl.int32)), outcome, mask=w.mode == AUTO)
@@ -97,7 +123,28 @@ def decide_tensor(
 
 
 @device
-def reduce_rows(w, n, scratch):
+def publish(
+    weights, step_table, index, words, scratch, part_row,
+    DTYPE: tl.constexpr, CONTROLLED: tl.constexpr,
+):  # fmt: skip
+    """Leave the sums of a part of which every tile has arrived, and what ``parts`` goes on from."""
+    w = load_weight(weights, index)
+    n = load_numbers(step_table, index, scratch.dtype.element_ty, CONTROLLED)
+    pp, gg, pg, pu, failed, deferred, predicted = add_up(w, n, scratch, part_row, DTYPE)
+    part = load_part(part_row)
+    tl.store(sums_at(part.sums, STEPPERS), 1.0)
+    tl.store(sums_at(part.sums, FAILED_ROWS), failed.to(tl.float64))
+    tl.store(sums_at(part.sums, PP), pp.to(tl.float64))
+    tl.store(sums_at(part.sums, GG), gg.to(tl.float64))
+    tl.store(sums_at(part.sums, PG), pg.to(tl.float64))
+    tl.store(sums_at(part.sums, PU), pu.to(tl.float64))
+    work = (deferred > 0).to(tl.int32)
+    tl.store(words + STATE, (predicted << PREDICTED_BIT) | (work << WORK_BIT))
+    tl.store(words + ARRIVED, 0)
+
+
+@device
+def reduce_rows(w, n, scratch, part_row):
     """Rows of several spans: leave their radial coefficients; how many fail the test."""
     failed = tl.zeros([REDUCE_BLOCK], dtype=tl.int32)
     for base in range(0, w.rows, REDUCE_BLOCK):
@@ -113,6 +160,7 @@ def reduce_rows(w, n, scratch):
             pu += load_slots(scratch, w, 3, tile, valid)
         radial = radial_coefficient(pu, root(pp), n.eps)
         tl.store(scratch + w.scratch + row, radial, mask=valid)
+        leave_row_sums(part_row, row, valid, pp, gg, pg, pu)
         failed += tl.where(valid, 1 - row_passes(pp, gg, pg, w.channel_root, n), 0)
     return tl.sum(failed, 0)
 
@@ -130,24 +178,27 @@ def advance_counts(step_table, REAL: tl.constexpr):
 
 
 @device
-def leave(step_table, words, skipped, REAL: tl.constexpr):
+def count_skipped(step_table):
+    """One program: count a step that is skipped."""
+    if tl.program_id(0) == 0:
+        at = tl.load(step_table + 2).to(tl.pointer_type(tl.int64))
+        is_counted = at.to(tl.int64) != 0
+        tl.store(at, tl.load(at, mask=is_counted, other=0) + 1, mask=is_counted)
+
+
+@device
+def leave(step_table, words, REAL: tl.constexpr):
     """The end of a program where the device has a say: whoever is last advances the counts."""
-    if skipped != 0:
-        if tl.program_id(0) == 0:
-            at = tl.load(step_table + 2).to(tl.pointer_type(tl.int64))
-            is_counted = at.to(tl.int64) != 0
-            tl.store(at, tl.load(at, mask=is_counted, other=0) + 1, mask=is_counted)
-    else:
-        # Every thread has read the count by now.
-        tl.debug_barrier()
-        if tl.atomic_add(words, 1, sem="acq_rel") == tl.num_programs(0) - 1:
-            advance_counts(step_table, REAL)
-            tl.store(words, 0)
+    # Every thread has read the count by now.
+    tl.debug_barrier()
+    if tl.atomic_add(words, 1, sem="acq_rel") == tl.num_programs(0) - 1:
+        advance_counts(step_table, REAL)
+        tl.store(words, 0)
 
 
 @triton.jit
 def step_kernel(
-    programs, weights, step_table, words, scratch,
+    programs, weights, step_table, words, scratch, parts,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, BLOCK_SIZE: tl.constexpr,
     SPAN: tl.constexpr, POLLS: tl.constexpr, LANES: tl.constexpr, WARP: tl.constexpr,
     CONTROLLED: tl.constexpr,
@@ -155,6 +206,7 @@ def step_kernel(
     """One program of a step; SHAPES has a bit for each shape that occurs in ``programs``.
 
     CONTROLLED: the device has a say in the step (see ``protocol.Control``), or counts it.
+    parts: None where no tensor has parts in other processes; else another launch ends the step.
     """
     REAL: tl.constexpr = scratch.dtype.element_ty
     # Spans hold their sums across blocks, and the fix-up needs a record for each element: half a
@@ -171,6 +223,7 @@ def step_kernel(
         # Rows of the tables are loaded anew in each part: held across all of them, they would take
         # the registers that blocks need.
         tensor = load_weight(weights, index)
+        part_row = part_at(parts, index)
         words += tensor.words
         state = 0
         if shape >= 0:
@@ -181,20 +234,27 @@ def step_kernel(
                     if shape == code:
                         if code < 2:
                             sweep_span(
-                                w, grad, n, tile, scratch,
+                                w, grad, n, tile, scratch, part_row,
                                 METHOD, DTYPE, ALIGNED_BLOCK if code else HALF, SPAN, code,
                             )  # fmt: skip
                         else:
                             sweep_rows(
-                                w, grad, n, tile, scratch,
+                                w, grad, n, tile, scratch, part_row,
                                 METHOD, DTYPE, BLOCK_SIZE, 1 << (code // 2), code % 2,
                             )  # fmt: skip
             if tensor.shared != 0:
                 release(words, LANES, WARP)
                 if tl.atomic_add(words + ARRIVED, 1, sem="acq_rel") == tensor.tiles - 1:
-                    state = decide_tensor(weights, step_table, index, scratch, DTYPE, CONTROLLED)
-                    release(words, LANES, WARP)
-                    tl.atomic_add(words + STATE, state, sem="acq_rel")
+                    if part_row is not None and load_part(part_row).sums != 0:
+                        publish(
+                            weights, step_table, index, words, scratch, part_row, DTYPE, CONTROLLED
+                        )
+                    else:
+                        state = decide_tensor(
+                            weights, step_table, index, scratch, DTYPE, CONTROLLED
+                        )
+                        release(words, LANES, WARP)
+                        tl.atomic_add(words + STATE, state, sem="acq_rel")
         else:
             # It polls for a while and does not wait: if it leaves too soon, others do its share.
             state = tl.atomic_or(words + STATE, 0, sem="acquire")
@@ -220,4 +280,7 @@ def step_kernel(
                 tl.store(words + NEXT_TILE, 0)
                 tl.store(words + STATE, 0)
     if CONTROLLED:
-        leave(step_table, all_words, skipped, REAL)
+        if skipped != 0:
+            count_skipped(step_table)
+        elif parts is None:
+            leave(step_table, all_words, REAL)

@@ -83,6 +83,11 @@ def compile_options(
     }
 
 
+def finish_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The same for the kernel that ends a step of parts; ``given``: for the one before it."""
+    return {name: value for name, value in given.items() if name != "POLLS"}
+
+
 def norm_options(dtype: torch.dtype, target: Hardware) -> dict[str, Any]:
     """The same for the kernel that finds the norm of the gradients."""
     from adamp_fused.backends.triton.kernels import TYPES  # imports Triton

@@ -14,8 +14,9 @@ import triton
 import triton.language as tl
 
 from adamp_fused.backends import formulas
+from adamp_fused.backends.protocol import Field
 from adamp_fused.backends.triton import tables
-from adamp_fused.backends.triton.tables import Numbers, Weight
+from adamp_fused.backends.triton.tables import Numbers, Part, Weight
 
 
 def device(function):
@@ -69,7 +70,11 @@ HOLD = tl.constexpr(3)
 DEFERRED = tl.constexpr(2.0)
 REVERSIBLE = tl.constexpr(0.5)
 
+#: What sums of parts are: ``protocol.Field``. Those of rows begin with ``PP``.
+STEPPERS, FAILED_ROWS, PP, GG, PG, PU = (tl.constexpr(int(field)) for field in Field)
+
 WEIGHT_FIELDS = tl.constexpr(len(Weight._fields))
+PART_FIELDS = tl.constexpr(len(Part._fields))
 HEAD_FIELDS = tl.constexpr(tables.HEAD_FIELDS)
 STEP_FIELDS = tl.constexpr(tables.STEP_FIELDS)
 
@@ -97,6 +102,33 @@ def load_weight(weights, index):
         channel_root=tl.load(at + 15).to(tl.float64, bitcast=True),
         layer_root=tl.load(at + 16).to(tl.float64, bitcast=True),
     )
+
+
+@device
+def part_at(parts, index):
+    """Where row ``index`` of the table of parts is; None where the launch has no such table."""
+    at = None
+    if parts is not None:
+        at = parts + index * PART_FIELDS
+    return at
+
+
+@device
+def load_part(at):
+    """A row of the table of parts."""
+    return Part(sums=tl.load(at), row_sums=tl.load(at + 1))
+
+
+@device
+def sums_at(address, field: tl.constexpr):
+    """Where one of the sums at an address of a :class:`Part` is."""
+    return address.to(tl.pointer_type(tl.float64)) + field
+
+
+@device
+def row_sums_at(part, row, field: tl.constexpr):
+    """The same of rows, of each of which there are ``PP`` to ``PU``."""
+    return sums_at(part.row_sums, field - PP) + row * (PU - PP + 1)
 
 
 @device

@@ -4,8 +4,10 @@ A launch is a list of programs. Each takes one tile of one tensor: a block of wh
 on chip, or a span of one long row. Tensors without a projection are one long row. A tensor whose
 outcome depends on several tiles is *shared*: its programs meet in a few words of memory and, after
 them in the grid, helpers stand by for what its last program finds left to do (``kernels``).
+A tensor that has parts in other processes is shared, too, and its helpers are of a launch of their
+own, when sums have been added up over all processes (``parts``).
 
-Pure host code that needs no Triton; the kernels read the two row types below by field order.
+Pure host code that needs no Triton; the kernels read the row types below by field order.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamp_fused.backends.protocol import Slot
+from adamp_fused.backends.protocol import Shard, Slot
 
 #: The option ``projection``; the first three are also the outcomes of a step, as ``view`` records
 #: them. ``Projection`` in csrc/core/params.h.
@@ -65,7 +67,8 @@ class Weight(NamedTuple):
     ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``tile_rows`` per tile.
     ``scratch`` indexes the launch's scratch: per row a radial coefficient, per row the shrinkage
     applied, the slots of the tiles, the layer's radial coefficient. ``channel_root`` and
-    ``layer_root``: 1/sqrt(row length) of both views.
+    ``layer_root``: 1/sqrt(row length) of both views of the whole tensor. Where rows have parts in
+    other processes ``channel_root`` is 0, with which no row passes a test here.
     """
 
     p: Any
@@ -85,6 +88,16 @@ class Weight(NamedTuple):
     words: Any
     channel_root: Any
     layer_root: Any
+
+
+class Part(NamedTuple):
+    """Where a tensor's part leaves its sums and finds those of the whole, a row of addresses.
+
+    0 where there is none; see ``protocol.Shard``.
+    """
+
+    sums: Any
+    row_sums: Any
 
 
 class Numbers(NamedTuple):
@@ -115,11 +128,15 @@ class Numbers(NamedTuple):
 class Tables:
     """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (all, 3).
 
+    ``parts`` int64 (tensors, 2): a :class:`Part` of each tensor; None where none has one.
+    ``finishers`` int32 (all, 3): the programs of the launch that finishes them, all helpers.
     ``pieces`` int32 (all, 2): tensor and span of each program that squares gradients.
     """
 
     weights: Tensor
     programs: Tensor
+    parts: Tensor | None
+    finishers: Tensor
     pieces: Tensor
     aligned: list[bool]
     shapes: int
@@ -128,11 +145,13 @@ class Tables:
 
 
 def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: int) -> Tables:
-    """Tables for ``slots``, all of one dtype and none of them empty."""
+    """Tables for ``slots``, all of one dtype; none of them is empty but for empty parts."""
     weights: list[Weight] = []
-    pieces, order = (
-        [torch.empty((0, 3), dtype=torch.int64, device="cpu")],
+    no_rows = torch.empty((0, 3), dtype=torch.int64, device="cpu")
+    rows, order, finishers = (
+        [no_rows],
         [torch.empty(0, dtype=torch.int64, device="cpu")],
+        [no_rows],
     )
     scratch = position = occurring = 0
     words = WORDS  # those of the launch: the first counts the programs that have left
@@ -148,23 +167,48 @@ def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: in
             shapes[-1] -= 1  # The end of a single row: the last vector would reach past it.
         for shape in (int(shapes[0]), int(shapes[-1])):
             occurring |= 1 << shape
-        helpers = torch.full((weight.helpers,), HELPER, device="cpu")
-        for column in (shapes, helpers):
-            own = torch.arange(len(column), device="cpu")
-            pieces.append(torch.stack((torch.full_like(own, index), own, column), dim=1))
+        rows.append(_program_rows(index, shapes))
         order.append(2 * (position + tiles))
         position += weight.tiles
-        order.append(torch.full((weight.helpers,), 2 * (position + HELPER_LAG) - 1, device="cpu"))
-    programs = torch.cat(pieces)[torch.cat(order).argsort(stable=True)].to(torch.int32)
+        helpers = torch.full((weight.helpers,), HELPER, device="cpu")
+        if slot.shard is None:
+            rows.append(_program_rows(index, helpers))
+            order.append(torch.full_like(helpers, 2 * (position + HELPER_LAG) - 1))
+        else:
+            finishers.append(_program_rows(index, helpers))
+    programs = torch.cat(rows)[torch.cat(order).argsort(stable=True)].to(torch.int32)
     return Tables(
         torch.tensor(weights, dtype=torch.int64, device="cpu"),
         programs,
+        _parts(slots),
+        torch.cat(finishers).to(torch.int32),
         _pieces([weight.rows * weight.cols for weight in weights], span),
         [bool(weight.aligned) for weight in weights],
         occurring,
         scratch,
         words,
     )
+
+
+def _program_rows(index: int, shapes: Tensor) -> Tensor:
+    """Tensor, number and shape of each program for one tensor."""
+    own = torch.arange(len(shapes), device="cpu")
+    return torch.stack((torch.full_like(own, index), own, shapes), dim=1)
+
+
+def _parts(slots: list[Slot]) -> Tensor | None:
+    """The table of parts, if there are any."""
+    if all(slot.shard is None for slot in slots):
+        return None
+    parts = [_part(slot.shard) for slot in slots]
+    return torch.tensor(parts, dtype=torch.int64, device="cpu")
+
+
+def _part(shard: Shard | None) -> Part:
+    if shard is None:
+        return Part(0, 0)
+    row_sums = 0 if shard.row_sums is None else shard.row_sums.data_ptr()
+    return Part(shard.sums.data_ptr(), row_sums)
 
 
 def _pieces(numels: list[int], span: int) -> Tensor:
@@ -178,16 +222,22 @@ def _pieces(numels: list[int], span: int) -> Tensor:
 
 def _weight(slot: Slot, moments: tuple[str, ...], block_size: int, span: int) -> tuple[Weight, int]:
     """The row of one tensor, and the width of its blocks (1: spans)."""
-    param = slot.param
+    param, shard = slot.param, slot.shard
     numel, itemsize = param.numel(), param.element_size()
     mode = MODES[slot.group["projection"]] if param.dim() > 1 else OFF
     rows = param.shape[0] if mode != OFF else 1
-    cols = numel // rows
+    cols = numel // max(rows, 1)
     width = _width(cols, 16 // itemsize, block_size) if mode != OFF else 1
     spans = _ceil_div(cols, span) if width == 1 else 1
     tile_rows = block_size // width if width > 1 else 1
     tiles = spans * _ceil_div(rows, tile_rows)
-    shared = tiles > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
+    if shard is None:
+        shared = tiles > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
+        row_length, whole_numel, rows_are_split = cols, numel, False
+    else:
+        shared, tiles = True, max(tiles, 1)  # an empty part has one to say that it is there
+        row_length, whole_numel = shard.row_length, shard.numel
+        rows_are_split = shard.row_sums is not None
     per_helper = TILES_PER_HELPER if mode == AUTO and itemsize > 2 else DEFERRED_TILES_PER_HELPER
     m, v = slot.state[moments[0]], slot.state[moments[-1]]
     # Gradients move from step to step: a plan is made anew when one comes to lie otherwise.
@@ -206,11 +256,12 @@ def _weight(slot: Slot, moments: tuple[str, ...], block_size: int, span: int) ->
         helpers=min(_ceil_div(tiles, per_helper), HELPER_LAG) if shared else 0,
         mode=mode,
         shared=int(shared),
-        aligned=int(rows_aligned and all(t.data_ptr() % 16 == 0 for t in tensors)),
+        # The gradient of an empty part has an address that stands for none.
+        aligned=int(numel > 0 and rows_aligned and all(t.data_ptr() % 16 == 0 for t in tensors)),
         scratch=0,
         words=0,
-        channel_root=_bits(1 / math.sqrt(cols)),
-        layer_root=_bits(1 / math.sqrt(numel)),
+        channel_root=_bits(0.0 if rows_are_split else 1 / math.sqrt(row_length)),
+        layer_root=_bits(1 / math.sqrt(whole_numel)),
     )
     return weight, width
 

@@ -15,8 +15,12 @@ from adamp_fused.backends.triton.stages import (
     AUTO,
     CHANNEL,
     DEFERRED,
+    GG,
     HOLD,
     NONE,
+    PG,
+    PP,
+    PU,
     REVERSIBLE,
     SGDP,
     accumulate,
@@ -25,11 +29,13 @@ from adamp_fused.backends.triton.stages import (
     decide,
     device,
     fix_up_block,
+    load_part,
     prediction,
     radial_coefficient,
     radial_part,
     root,
     row_passes,
+    row_sums_at,
     store_real,
     whole_vectors,
 )
@@ -70,6 +76,18 @@ def load_slots(scratch, w, field: tl.constexpr, tile, inside):
     return tl.load(slot(scratch, w, field, tile), mask=inside, other=0.0, cache_modifier=".cg")
 
 
+@device
+def leave_row_sums(part_row, row, valid, pp, gg, pg, pu):
+    """Fill the sums of rows that have parts in other processes; ``part_row`` as ``part_at``."""
+    if part_row is not None:
+        part = load_part(part_row)
+        if part.row_sums != 0:
+            tl.store(row_sums_at(part, row, PP), pp.to(tl.float64), mask=valid)
+            tl.store(row_sums_at(part, row, GG), gg.to(tl.float64), mask=valid)
+            tl.store(row_sums_at(part, row, PG), pg.to(tl.float64), mask=valid)
+            tl.store(row_sums_at(part, row, PU), pu.to(tl.float64), mask=valid)
+
+
 # ---- accumulate, and apply what is certain or predicted ------------------------------------------
 
 
@@ -84,7 +102,7 @@ def may_apply(outcome, passes, shrink, n):
 
 @device
 def sweep_rows(
-    w, grad, n, tile, scratch,
+    w, grad, n, tile, scratch, part_row,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, WIDTH: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
@@ -125,6 +143,7 @@ def sweep_rows(
         rows = scratch + w.scratch + first + row
         tl.store(rows, row_radial, mask=valid)
         tl.store(rows + w.rows, tl.where(now != 0, shrink, DEFERRED), mask=valid)
+        leave_row_sums(part_row, first + row, valid, pp, gg, pg, pu)
         deferred = tl.sum(tl.where(valid, 1 - now, 0), 0)
         leave_sums(scratch, w, tile, sum_pp, sum_gg, sum_pg, sum_pu, failed, deferred)
     elif w.mode == AUTO:
@@ -133,7 +152,7 @@ def sweep_rows(
 
 @device
 def sweep_span(
-    w, grad, n, tile, scratch,
+    w, grad, n, tile, scratch, part_row,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, SPAN: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
@@ -185,8 +204,9 @@ def sweep_span(
                 )  # fmt: skip
         if shared:
             # Every span of a row is treated alike. The radial coefficient of a row that has several
-            # is left by whoever adds them up.
+            # is left by whoever adds them up, as its sums are.
             rows = scratch + w.scratch + row
+            leave_row_sums(part_row, row, w.spans == 1, pp, gg, pg, pu)
             tl.store(rows, row_radial, mask=w.spans == 1)
             tl.store(rows + w.rows, tl.where(now != 0, shrink, DEFERRED), mask=first == 0)
             failed = tl.where(w.spans == 1, 1 - passes, 0)
