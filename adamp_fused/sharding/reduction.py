@@ -195,6 +195,8 @@ class Reduction:
         """
         self._raise_failure()
         self._buffer.zero_()
+        for placed in self._placed:
+            placed.here.zero_()
 
     def reduce(self, groups: Groups) -> None:
         """After the first part of a step: add up what all parts have left, and test rows.

@@ -1,6 +1,6 @@
 """Several processes that each have a part of some tensors, imitated in one: steps in two halves.
 
-Each has a plan of its own. What :mod:`adamp_fused._reduction` does with collectives is done here by
+Each has a plan of its own. What :mod:`adamp_fused.sharding` does with collectives is done here by
 adding up: first the sums of rows, over the processes that have parts of the same rows.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamp_fused._reduction import _RowTests
 from adamp_fused.backends.protocol import Control, Field, Shard, Slot
 from adamp_fused.backends.registry import BACKENDS
+from adamp_fused.sharding.row_tests import RowTests, Tested
 from conftest import Kind
 from parity.cases import STATE_KEYS, Shape
 from parity.pairs import Pair, pairs_of
@@ -241,7 +241,5 @@ class Processes:
         for shard in shards:
             shard.row_sums.copy_(row_sums)
             if shard.sums[Field.STEPPERS] != 0:
-                part: Any = SimpleNamespace(
-                    shard=shard, all_rows=None, group_index=0, row_length=shard.row_length
-                )
-                _RowTests([part], [0], shard.sums.view(1, -1)).run(self.all[0].groups)
+                rows = Tested(shard.row_sums, shard.row_length, group_index=0, at=0)
+                RowTests([rows], shard.sums.view(1, -1)).run(self.all[0].groups)

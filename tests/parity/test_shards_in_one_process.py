@@ -16,7 +16,7 @@ from parity.cases import DECAY, Shape, shapes
 from parity.gradients import scripted
 from parity.oracle import CHANNEL, LAYER, NONE
 from parity.shards import Cut, Processes
-from parity.targets import Target
+from parity.targets import TARGETS, Target
 
 READY = ("reference", "cpu", "triton")
 CUTS = (
@@ -41,6 +41,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nesterov": {"nesterov": True},
     "nesterov_channel": {"nesterov": True, "projection": "channel"},
 }
+
+
+#: Where a step costs milliseconds, `make proofs` runs them.
+pytestmark = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(target, id=target.label, marks=[pytest.mark.proof] if target.slow else [])
+        for target in TARGETS
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture(autouse=True)
