@@ -141,8 +141,8 @@ class Tables {
 
   void add_all_fix_up_tasks(int64_t resident) {
     while (!to_fix_up_.empty()) {
-      const int64_t tiles_left = tensors[to_fix_up_.front().tensor].tile_count;
-      add_fix_up_task(std::max(kTilesPerFixUp, (tiles_left + resident - 1) / resident));
+      const int64_t tiles = tensors[to_fix_up_.front().tensor].tile_count;
+      add_fix_up_task(std::max(kTilesPerFixUp, (tiles + resident - 1) / resident));
     }
   }
 

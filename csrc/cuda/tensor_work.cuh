@@ -218,11 +218,12 @@ struct TensorWork {
   }
 
   // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
+  // Of a row that has parts in other processes the sums alone: what is tested here is whole.
   ADAMP_DEVICE void test_rows(const Tile& tile, int rows, Speculation speculation) {
     const Scalars<S>& h = memory.scalars;
     const Projection projection = given.tensor.info.projection;
     RowSums<S> total = {};
-    const S bound = cosine_bound(S(given.tensor.info.whole_cols()), h);
+    const S bound = cosine_bound(S(given.tensor.info.cols), h);
     uint32_t failed = 0, pending = 0;
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       const RowSums<S> sums = memory.row_sums[row];
@@ -316,7 +317,7 @@ struct TensorWork {
   // fail.
   ADAMP_DEVICE uint32_t reduce_split_rows() {
     const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows;
-    const S bound = cosine_bound(S(given.tensor.info.whole_cols()), memory.scalars);
+    const S bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);
     uint32_t failed = 0;
     for (int64_t first = 0; first < given.tensor.info.rows; first += Memory::kRows) {
       const int64_t left = given.tensor.info.rows - first;

@@ -19,7 +19,7 @@ struct ThinRows {
   static ADAMP_DEVICE void test_rows(const Span<Types>& span, int rows, int cols, bool test,
                                      Memory& memory) {
     const Scalars<S>& h = memory.scalars;
-    const S bound = cosine_bound(S(cols), h);  // whole rows
+    const S bound = cosine_bound(S(cols), h);
     RowSums<S> total = {};
     uint32_t failed = 0;
     for (int row = thread_index(); row < rows; row += consumer_count()) {

@@ -258,17 +258,12 @@ inline const std::vector<Case>& cases() {
       spec.parts_of_rows = parts_of_rows;
       return spec;
     };
-    const std::vector<TensorSpec> by_rows = {cut({40, 401}, {17, 23, 0}),
-                                             cut({5, 6400}, {2, 1, 2}),
-                                             cut({300, 17}, {150, 10, 140}),
-                                             cut({400, 9}, {200, 20, 180}),
-                                             cut({2, 50}, {1, 1, 0}),
-                                             cut({1, 6300}, {0, 1, 0}),
-                                             {9, 31}};
-    all.push_back({"rows_shared", kAdamP, {}, by_rows, 11, 2});
+    const std::vector<TensorSpec> by_rows = {
+        cut({40, 401}, {17, 23, 0}),   cut({3, 6200}, {1, 0, 2}), cut({300, 17}, {150, 10, 140}),
+        cut({400, 9}, {200, 20, 180}), cut({2, 50}, {1, 1, 0}),   {9, 31}};
+    all.push_back({"rows_shared", kAdamP, {}, by_rows, 11});
     all.push_back({"rows_shared_paper", kSGDP, {1e-2, 0.1, false, true, false}, by_rows, 6});
-    all.push_back({"rows_shared_sgdp", kSGDP, {}, by_rows, 6, 1, true});
-    all.push_back({"rows_shared_nesterov", kAdamP, {1e-2, 0.1, true}, by_rows, 6});
+    all.push_back({"rows_shared_nesterov", kSGDP, {1e-2, 0.1, true}, by_rows, 6, 1, true});
     // Rows that cannot be rolled back, so that they wait although all rows pass.
     all.push_back({"rows_shared_pending",
                    kAdamP,
@@ -290,13 +285,13 @@ inline const std::vector<Case>& cases() {
         made.push_back(cut(spec, parts, true));
       };
       add(40, {200, 201, 0});
-      add(3, {6400, 70, 0});
+      add(2, {6200, 20, 0});
       add(300, {8, 9, 0});
       add(200, {4, 5, 0});
       add(6, {1, 1, 0});
       return made;
     };
-    all.push_back({"columns_shared", kAdamP, {}, by_cols_of(kAuto), 11, 2});
+    all.push_back({"columns_shared", kAdamP, {}, by_cols_of(kAuto), 11});
     all.push_back({"columns_shared_sgdp", kSGDP, {}, by_cols_of(kAuto), 6, 1, true});
     std::vector<TensorSpec> fixed_shared = by_cols_of(kLayer);
     for (const TensorSpec& spec : by_cols_of(kChannel)) fixed_shared.push_back(spec);
@@ -323,7 +318,7 @@ inline const std::vector<Case>& cases() {
                                            {8, 50, kFloat, kOff}};
     Options shared = on_device;
     shared.grad_scale = 8;
-    Case scaled_shared = {"shared_scaled", kAdamP, shared, some_shared, 5, 2, false, -1,
+    Case scaled_shared = {"shared_scaled", kAdamP, shared, some_shared, 5, 1, false, -1,
                           View::kNone,     2};
     all.push_back(scaled_shared);
     scaled_shared.name = "shared_captured";
@@ -335,6 +330,11 @@ inline const std::vector<Case>& cases() {
     std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});
     tiny[7] = {50, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
+    std::vector<TensorSpec> staged_shared(too_many, TensorSpec{2, 3});
+    staged_shared[7] = cut({50, 150}, {20, 30});
+    Case staged = {"shared_staged", kAdamP, {}, staged_shared, 2, 1, true};
+    staged.is_captured = true;
+    all.push_back(staged);
     // Fix-up tasks that cover several tiles, and more than one of them: 17 tiles, and 16.
     all.push_back({"many_tiles", kAdamP, {}, {{2050, 17}, {2048, 17}}, 4, 3});
     // Partial sums, and pieces of rows, of more than one round of a block. Last, for they take
