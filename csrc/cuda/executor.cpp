@@ -1,4 +1,5 @@
-// The host side of the CUDA step: tables made once, one launch per step.
+// The host side of the CUDA step: tables made once, one launch per step; two where a tensor has
+// parts in other processes.
 //
 // No CUDA header: the runtime is behind runtime.h, so that the tests run this file too.
 #include <algorithm>
@@ -13,9 +14,11 @@ namespace adamp {
 namespace {
 
 bool needs_decision(const DeviceTensor& tensor) {
-  return adamp::needs_decision(tensor.info.projection, tensor.tile_count <= 1,
+  return adamp::needs_decision(tensor.info.projection, tensor.is_one_tile != 0,
                                tensor.rows_are_split != 0);
 }
+
+bool is_shard(const TensorInfo& info) { return info.shard.sums != nullptr; }
 
 class Tables {
  public:
@@ -24,12 +27,15 @@ class Tables {
   std::vector<Task> tasks;
   int64_t scratch_bytes = 0;
   uint32_t n_norm_tasks = 0;  // the first of `tasks`
+  int64_t n_first_tasks = 0;  // those of the first launch of a step; see Part
 
   // `resident`: blocks that run at a time. A tensor's fix-up tasks follow its last accumulate task
   // by three times as many others, so that the block that takes one finds the tensor decided, and
   // its data still in L2. They come one at a time between others: many in a row, of a resolved
   // tensor, would leave the memory idle. Where no other work is left, there is about one for each
   // block.
+  //
+  // Shards have theirs at the end, in a launch of its own, behind the decisions of all.
   //
   // clips: norm tasks come before all others, those first whose tiles are accumulated last: what
   // was squared last is accumulated first, and is still in L2.
@@ -50,13 +56,14 @@ class Tables {
           add_fix_up_task(kTilesPerFixUp);
         }
       }
-      if (needs_decision(tensors[t])) to_fix_up_.push_back({n_tasks() + lag, t, 0});
+      if (needs_decision(tensors[t]) && !is_shard(infos[t])) {
+        to_fix_up_.push_back({n_tasks() + lag, t, 0});
+      }
     }
-    while (!to_fix_up_.empty()) {
-      const int64_t tiles = tensors[to_fix_up_.front().tensor].tile_count;
-      add_fix_up_task(std::max(kTilesPerFixUp, (tiles + resident - 1) / resident));
-    }
+    add_all_fix_up_tasks(resident);
     if (clips) add_norm_tasks(order);
+    n_first_tasks = n_tasks();
+    add_tasks_of_shards(order, resident);
     if (tasks.size() > UINT32_MAX / 2) {
       throw std::length_error("adamp_fused: more than 2^31 work tiles in one step");
     }
@@ -77,12 +84,14 @@ class Tables {
     DeviceTensor tensor = {};
     tensor.info = info;
     const int64_t tile = tile_elements(info.dtype);
-    tensor.rows_are_thin = has_thin_rows(info);
+    tensor.rows_are_thin = has_thin_rows(info) && info.shard.row_sums == nullptr;
     const TileRange added =
         append_tiles(tiles, info, index, tile, tensor.rows_are_thin ? tile : max_rows(info.dtype));
     tensor.first_tile = added.first;
     tensor.tile_count = added.count;
-    tensor.rows_are_split = added.count > info.rows;
+    tensor.is_one_tile = added.count <= 1 && !is_shard(info);
+    tensor.rows_span_tiles = added.count > info.rows;
+    tensor.rows_are_split = tensor.rows_span_tiles || info.shard.row_sums != nullptr;
     const auto boundary = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16; };
     tensor.vectorized = boundary(info.param) == boundary(info.moment1) &&
                         (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
@@ -90,7 +99,8 @@ class Tables {
       const bool is_double = info.dtype == DType::kFloat64;
       tensor.slots =
           reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
-      tensor.records = reserve((1 + (tensor.rows_are_thin ? 0 : info.rows)) *
+      const bool keeps_rows = !tensor.rows_are_thin && info.shard.row_sums == nullptr;
+      tensor.records = reserve((1 + (keeps_rows ? info.rows : 0)) *
                                (is_double ? sizeof(RowRecord<double>) : sizeof(RowRecord<float>)));
     }
     return tensor;
@@ -115,6 +125,25 @@ class Tables {
     const int64_t at = scratch_bytes;
     scratch_bytes += (bytes + 15) / 16 * 16;
     return at;
+  }
+
+  // The tasks of the second launch. order: see above.
+  void add_tasks_of_shards(const std::vector<int32_t>& order, int64_t resident) {
+    for (const int32_t t : order) {
+      if (!is_shard(tensors[t].info) || !needs_decision(tensors[t])) continue;
+      tasks.push_back({0, 0, t, TaskKind::kDecide});
+      ++tensors[t].fix_up_tasks;
+      if (tensors[t].tile_count > 0) to_fix_up_.push_back({0, t, 0});
+    }
+    if (tiles.empty()) tiles.emplace_back();  // each task has a first
+    add_all_fix_up_tasks(resident);
+  }
+
+  void add_all_fix_up_tasks(int64_t resident) {
+    while (!to_fix_up_.empty()) {
+      const int64_t tiles = tensors[to_fix_up_.front().tensor].tile_count;
+      add_fix_up_task(std::max(kTilesPerFixUp, (tiles + resident - 1) / resident));
+    }
   }
 
   void add_fix_up_task(int64_t tiles) {
@@ -147,12 +176,18 @@ class CudaExecutor : public Executor {
     };
     args_.tensors = upload(tables.tensors);
     args_.tiles = upload(tables.tiles);
-    args_.tasks = upload(tables.tasks);
+    tasks_ = upload(tables.tasks);
+    n_tasks_ = static_cast<int64_t>(tables.tasks.size());
+    n_first_tasks_ = tables.n_first_tasks;
     args_.decisions = upload(std::vector<Decision>(infos.size(), Decision{}));
     args_.next_task = upload(std::vector<uint32_t>(1, 0));
     const bool counts = std::any_of(infos.begin(), infos.end(),
                                     [](const TensorInfo& info) { return info.count != nullptr; });
-    if (counts || clips) args_.blocks_left = upload(std::vector<uint32_t>(1, 0));
+    has_shards_ = std::any_of(infos.begin(), infos.end(), is_shard);
+    if (clips && has_shards_) {
+      throw std::invalid_argument("adamp_fused: no plan finds the norm of what is elsewhere");
+    }
+    if (counts || clips || has_shards_) args_.blocks_left = upload(std::vector<uint32_t>(1, 0));
     if (clips) {
       args_.norm = upload(std::vector<Norm>(1, Norm{}));
       args_.squares = upload(std::vector<double>(tables.n_norm_tasks, 0));
@@ -160,7 +195,6 @@ class CudaExecutor : public Executor {
     }
     memory_.push_back(allocate(tables.scratch_bytes + 1));
     args_.scratch = static_cast<unsigned char*>(memory_.back().get());
-    args_.n_tasks = static_cast<uint32_t>(tables.tasks.size());
     args_.n_tensors = static_cast<int32_t>(n_tensors_);
     // As many different options and step counts as there are tensors.
     const int64_t most = step_values_size(n_tensors_, n_tensors_);
@@ -187,19 +221,26 @@ class CudaExecutor : public Executor {
     }
   }
 
-  void finish() override {}
-
   bool launch() override {
-    // Where there is nothing to step a skip is counted all the same, and so is a tensor's step.
-    const bool idle = args_.n_tasks == 0 && args_.blocks_left == nullptr &&
+    // Where there is nothing to step a skip is counted all the same, and so is a tensor's step; and
+    // other processes are told of a shard that has nothing here.
+    const bool idle = n_first_tasks_ == 0 && args_.blocks_left == nullptr &&
                       args_.control.steps_skipped == nullptr;
-    if (idle) return true;
-    const auto blocks = std::clamp<int64_t>(args_.n_tasks, 1, resident_);
-    launch_step(method_, types_, static_cast<int>(blocks), args_, stream_);
+    if (!idle) launch_tasks(has_shards_ ? Part::kFirst : Part::kWhole, 0, n_first_tasks_);
     return true;
   }
 
+  void finish() override { launch_tasks(Part::kSecond, n_first_tasks_, n_tasks_); }
+
  private:
+  void launch_tasks(Part part, int64_t first, int64_t end) {
+    args_.part = part;
+    args_.tasks = tasks_ + first;
+    args_.n_tasks = static_cast<uint32_t>(end - first);
+    const auto blocks = std::clamp<int64_t>(end - first, 1, resident_);
+    launch_step(method_, types_, static_cast<int>(blocks), args_, stream_);
+  }
+
   void fill(unsigned char* to, const StepInputs& inputs) const {
     const auto append = [&to](const void* from, size_t bytes) {
       std::memcpy(to, from, bytes);
@@ -220,6 +261,9 @@ class CudaExecutor : public Executor {
   int resident_ = 0;
   void* stream_ = nullptr;  // of the step that was prepared
   std::vector<std::shared_ptr<void>> memory_;
+  const Task* tasks_ = nullptr;
+  int64_t n_tasks_ = 0, n_first_tasks_ = 0;
+  bool has_shards_ = false;
   KernelArgs args_ = {};
   std::unique_ptr<StagingRing, FreeRing> ring_;
   unsigned char* device_values_ = nullptr;

@@ -17,6 +17,13 @@
 // published in the same way, by tasks that come before all others. A block that leaves counts
 // itself by an acquire-release addition: the last one writes what the others have read.
 //
+// Shards. Where a tensor has parts in other processes, nobody here can decide it: the block that
+// counts its last tile leaves the sums, and the launch ends with that. Once the caller has added
+// them up over all processes, a second launch of this kernel holds, first in its queue, a task for
+// each shard that decides it by those sums, and then the tasks of its fix-up pass. They wait for
+// that decision, and count themselves and it, as above. Tensors that are all here are done in the
+// first launch.
+//
 // The last warp of a block is the producer: it takes and prefetches the next task (producer.cuh)
 // while the others, the consumers, do this one (tensor_work.cuh).
 #pragma once
@@ -42,6 +49,8 @@ struct TaskWork {
     }
     if (given.task.kind == TaskKind::kAccumulate) {
       work.accumulate(given.tile, [this] { arrive(); });
+    } else if (given.task.kind == TaskKind::kDecide) {
+      decide_whole();
     } else {
       fix_up();
     }
@@ -60,11 +69,22 @@ struct TaskWork {
     if (!memory.flag) return;
     const uint32_t failed = work.reduce();
     if (thread_index() != 0) return;
-    const Decided decided = work.decide(failed);
+    Decided decided = kUndecided;
+    if (work.is_shard()) {
+      work.publish(failed);
+    } else {
+      decided = work.decide(failed);
+    }
     store_cross_block(&decision().arrived, 0u);
     store_cross_block(&decision().failed, 0u);
     store_cross_block(&decision().pending, 0u);
     store_release(&decision().decided, decided);
+  }
+
+  ADAMP_DEVICE void decide_whole() {
+    if (thread_index() != 0) return;
+    store_release(&decision().decided, work.decide_whole());
+    count_fix_up(decision(), given.tensor);
   }
 
   ADAMP_DEVICE void fix_up() {
@@ -172,7 +192,9 @@ ADAMP_DEVICE Launch launch_of(const KernelArgs& args) {
 }
 
 // All threads of a block, when it has no more work. The last block to leave advances the counts
-// that the device keeps: by then every producer has read those of its last task.
+// that the device keeps: by then every producer has read those of its last task. Where the step is
+// two launches, both have read the same. The first one tells that this process steps its shards,
+// also of those that have no tile here.
 ADAMP_DEVICE void leave(const KernelArgs& args, BlockState& state) {
   if (args.blocks_left == nullptr) return;
   if (thread_index() == consumer_count()) {
@@ -183,7 +205,12 @@ ADAMP_DEVICE void leave(const KernelArgs& args, BlockState& state) {
   const int threads = consumer_count() + kWarpSize;
   for (int t = thread_index(); t < args.n_tensors; t += threads) {
     const TensorInfo& info = args.tensors[t].info;
-    if (info.count != nullptr && state.launch.grads[t] != nullptr) advance_count(info);
+    if (state.launch.grads[t] == nullptr) continue;
+    if (args.part != Part::kFirst) {
+      if (info.count != nullptr) advance_count(info);
+    } else if (info.shard.sums != nullptr) {
+      store_cross_block(&info.shard.sums->steppers, 1.0);
+    }
   }
   if (thread_index() != 0) return;
   store_cross_block(args.blocks_left, 0u);
@@ -196,7 +223,8 @@ step_kernel(ADAMP_KERNEL_PARAM KernelArgs args) {
   auto& state = *reinterpret_cast<BlockState*>(shared_memory());
   const bool produces = thread_index() >= consumer_count();
   if (is_skipped(args.control)) {
-    if (args.control.steps_skipped != nullptr && block_index() == 0 && thread_index() == 0) {
+    if (args.control.steps_skipped != nullptr && args.part != Part::kSecond && block_index() == 0 &&
+        thread_index() == 0) {
       ++*args.control.steps_skipped;
     }
     return;

@@ -59,9 +59,11 @@ constexpr int64_t kTilesPerFixUp = ADAMP_TILES_PER_FIXUP;
 struct DeviceTensor {
   TensorInfo info;
   int64_t first_tile, tile_count;
-  int64_t slots, records;  // offsets in bytes into the scratch memory
-  int32_t fix_up_tasks;
-  int32_t rows_are_split;
+  int64_t slots, records;   // offsets in bytes into the scratch memory
+  int32_t fix_up_tasks;     // that of the decision, too, where there is one
+  int32_t is_one_tile;      // or none: no tile waits for sums of others
+  int32_t rows_are_split;   // over tiles or processes: no tile knows a row's sums
+  int32_t rows_span_tiles;  // one is longer than a tile
   int32_t rows_are_thin;
   int32_t vectorized;  // p, m and v lie alike against 16-byte boundaries
 };
@@ -69,26 +71,31 @@ struct DeviceTensor {
 // Tiles whose gradients one norm task squares, where the plan clips.
 constexpr int64_t kTilesPerNorm = 4;
 
-enum class TaskKind : int32_t { kNorm, kAccumulate, kFixUp };
+enum class TaskKind : int32_t { kNorm, kAccumulate, kDecide, kFixUp };
 
 // One entry of the work queue. Tasks are taken in order, and one waits only for lower ones: a
 // fix-up task for those of its tensor, and all others for the norm tasks, which come first.
 struct Task {
-  int64_t first_tile, tile_count;  // kAccumulate: one tile
+  int64_t first_tile, tile_count;  // kAccumulate: one tile; kDecide: none, and a first all the same
   int32_t tensor;
   TaskKind kind;
 };
 
 enum Decided : uint32_t { kUndecided = 0, kNeedsFixUp = 1, kResolved = 2 };
 
+// What one launch does. A step of a plan that has shards is two launches of the same kernel, each
+// with tasks of its own: between them the caller adds up the sums of all parts.
+enum class Part : int32_t { kWhole, kFirst, kSecond };
+
 // How a tensor's blocks agree. The counters are zero between launches; the kernel resets them
 // itself.
 struct Decision {
-  uint32_t arrived;   // tiles whose sums are known
-  uint32_t failed;    // rows that failed the channel test
-  uint32_t pending;   // rows not updated on speculation
-  uint32_t fixed_up;  // fix-up tasks done
-  uint32_t decided;   // Decided
+  uint32_t arrived;      // tiles whose sums are known
+  uint32_t failed;       // rows that failed the channel test
+  uint32_t pending;      // rows not updated on speculation
+  uint32_t fixed_up;     // fix-up tasks done
+  uint32_t decided;      // Decided
+  uint32_t all_updated;  // of a shard, from the first launch to the second: `pending` was zero
   Speculation speculation;
   View outcome;
 };
@@ -121,7 +128,7 @@ constexpr int kInlineCapacity = ADAMP_INLINE_CAPACITY;
 struct KernelArgs {
   const DeviceTensor* tensors;
   const Tile* tiles;
-  const Task* tasks;
+  const Task* tasks;  // of this launch
   Decision* decisions;
   unsigned char* scratch;
   uint32_t* next_task;
@@ -132,6 +139,7 @@ struct KernelArgs {
   uint32_t n_norm_tasks;  // the first of them
   int32_t n_tensors;
   int32_t n_hypers;
+  Part part;
   Control control;
   const unsigned char* step_values;  // on the device; null: they are right here
   alignas(16) unsigned char inline_values[kInlineCapacity];

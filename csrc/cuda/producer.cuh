@@ -7,23 +7,30 @@
 
 namespace adamp {
 
-// A struct spread over the lanes of a warp, a word each.
+// A struct spread over the lanes of a warp, a word or two each.
 template <class T>
 class Spread {
  public:
   ADAMP_DEVICE explicit Spread(const T* from) {
-    const int lane = lane_index();
-    if (lane < kWords) word_ = load_word(from, lane);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int at = lane_index() + i * kWarpSize;
+      if (at < kWords) words_[i] = load_word(from, at);
+    }
   }
   ADAMP_DEVICE void put(T& to) const {
-    const int lane = lane_index();
-    if (lane < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + lane, word_);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int at = lane_index() + i * kWarpSize;
+      if (at < kWords) store_cross_block(reinterpret_cast<uint32_t*>(&to) + at, words_[i]);
+    }
   }
 
  private:
+  static_assert(sizeof(T) % sizeof(uint32_t) == 0, "whole words");
   static constexpr int kWords = sizeof(T) / sizeof(uint32_t);
-  static_assert(kWords <= kWarpSize && sizeof(T) % sizeof(uint32_t) == 0, "one word for each lane");
-  uint32_t word_ = 0;
+  static constexpr int kEach = (kWords + kWarpSize - 1) / kWarpSize;
+  uint32_t words_[kEach] = {};
 };
 
 // Prefetches a part of a tile's arrays into L2.

@@ -64,7 +64,7 @@ struct TensorWork {
   // fail the test, and the sums of the tensor in memory.total.
   ADAMP_DEVICE uint32_t reduce() {
     uint32_t failed = 0;
-    if (given.tensor.rows_are_split) failed = reduce_split_rows();
+    if (given.tensor.rows_span_tiles) failed = reduce_split_rows();
     sum_rows(1, given.tensor.tile_count, memory, [&](int, int64_t i) { return slot_sums(i); });
     if (thread_index() != 0) return 0;
     memory.total = memory.row_sums[0];
@@ -72,20 +72,32 @@ struct TensorWork {
   }
 
   // Thread 0, after reduce(): decides the tensor, and says whether its tiles are to be fixed up.
-  ADAMP_DEVICE Decided decide(uint32_t failed) {
-    const RowSums<S> total = memory.total;
-    const View outcome = outcome_of(failed, total);
-    store_outcome(outcome);
-    RowRecord<S>& whole = records()[0];
-    store_cross_block(&whole.pp, total.pp);
-    store_cross_block(&whole.pu, total.pu);
+  ADAMP_DEVICE Decided decide(uint32_t failed) { return decide_by(failed, all_updated()); }
+
+  // Thread 0, after reduce(), of a shard: leaves the sums of this part, and what decide_whole() has
+  // to know.
+  ADAMP_DEVICE void publish(uint32_t failed) {
+    ShardSums& to = *given.tensor.info.shard.sums;
+    store_cross_block(&to.failed_rows, static_cast<double>(failed));
+    store_cross_block(&to.pp, static_cast<double>(memory.total.pp));
+    store_cross_block(&to.gg, static_cast<double>(memory.total.gg));
+    store_cross_block(&to.pg, static_cast<double>(memory.total.pg));
+    store_cross_block(&to.pu, static_cast<double>(memory.total.pu));
     store_cross_block(&decision().speculation, memory.speculation);
-    store_cross_block(&decision().outcome, outcome);
-    const bool all_updated = given.tensor.rows_are_split || thin()
-                                 ? memory.speculation == Speculation::kAllRows
-                                 : load_cross_block(&decision().pending) == 0;
-    return all_updated && prediction_holds(memory.speculation, outcome) ? kResolved : kNeedsFixUp;
+    store_cross_block(&decision().all_updated, uint32_t{all_updated()});
   }
+
+  // Thread 0: decide(), of a shard, by the sums of all parts.
+  ADAMP_DEVICE Decided decide_whole() {
+    const ShardSums& sums = *given.tensor.info.shard.sums;
+    memory.speculation = load_cross_block(&decision().speculation);
+    memory.total = {static_cast<S>(sums.pp), static_cast<S>(sums.gg), static_cast<S>(sums.pg),
+                    static_cast<S>(sums.pu)};
+    return decide_by(sums.failed_rows > 0, load_cross_block(&decision().all_updated) != 0);
+  }
+
+  // Whether other processes have parts of the tensor, whose sums the decision needs.
+  ADAMP_DEVICE bool is_shard() const { return given.tensor.info.shard.sums != nullptr; }
 
   // Thread 0, once the tensor is decided: loads what fix_up() has to know. All of it is loaded
   // before the first of it is stored, so that the latencies overlap.
@@ -108,10 +120,9 @@ struct TensorWork {
     const int rows = rows_of(tile);
     const bool buffer = projects_buffer<M>(h);
     for (int row = thread_index(); row < rows; row += consumer_count()) {
-      const RowRecord<S>& record = row_records()[tile.row_begin + row];
-      const bool updated = load_cross_block(&record.updated) != 0;
-      const RowUpdate<S> channel =
-          projected_update(load_cross_block(&record.pp), load_cross_block(&record.pu), h);
+      const RowRecord<S> record = record_of(tile.row_begin + row);
+      const bool updated = record.updated != 0;
+      const RowUpdate<S> channel = projected_update(record.pp, record.pu, h);
       SharedUpdate<S> update = {};
       update.next = outcome == View::kChannel
                         ? channel
@@ -145,12 +156,39 @@ struct TensorWork {
     return reinterpret_cast<RowRecord<S>*>(launch.scratch + given.tensor.records);
   }
   ADAMP_DEVICE RowRecord<S>* row_records() const { return records() + 1; }
+
+  // Leaves the sums of a row for the fix-up pass; those of a row that has parts elsewhere to be
+  // added up first.
+  ADAMP_DEVICE void note_row(int64_t row, const RowSums<S>& sums, bool updated) const {
+    if (double* const all = given.tensor.info.shard.row_sums; all != nullptr) {
+      store_cross_block(&all[4 * row], static_cast<double>(sums.pp));
+      store_cross_block(&all[4 * row + 1], static_cast<double>(sums.gg));
+      store_cross_block(&all[4 * row + 2], static_cast<double>(sums.pg));
+      store_cross_block(&all[4 * row + 3], static_cast<double>(sums.pu));
+      return;
+    }
+    RowRecord<S>& record = row_records()[row];
+    store_cross_block(&record.pp, sums.pp);
+    store_cross_block(&record.pu, sums.pu);
+    store_cross_block(&record.updated, static_cast<uint32_t>(updated));
+  }
+
+  ADAMP_DEVICE RowRecord<S> record_of(int64_t row) const {
+    if (const double* const all = given.tensor.info.shard.row_sums; all != nullptr) {
+      return {static_cast<S>(all[4 * row]), static_cast<S>(all[4 * row + 3]),
+              memory.speculation == Speculation::kAllRows};
+    }
+    const RowRecord<S>& record = row_records()[row];
+    return {load_cross_block(&record.pp), load_cross_block(&record.pu),
+            load_cross_block(&record.updated)};
+  }
+
   ADAMP_DEVICE Span<Types> span_of(const Tile& tile) const {
     return adamp::span_of<M, Types>(given.tensor, tile, given.grad);
   }
 
   ADAMP_DEVICE Decision& decision() const { return launch.decisions[given.task.tensor]; }
-  ADAMP_DEVICE bool one_tile() const { return given.tensor.tile_count == 1; }
+  ADAMP_DEVICE bool one_tile() const { return given.tensor.is_one_tile != 0; }
   ADAMP_DEVICE bool thin() const { return given.tensor.rows_are_thin != 0; }
 
   // A tensor of one tile is decided on the spot. One that is always projected channel-wise needs no
@@ -160,7 +198,27 @@ struct TensorWork {
                                  given.tensor.rows_are_split != 0);
   }
 
+  // Whether no row waits for the decision. Of rows that have no record, all or none do.
+  ADAMP_DEVICE bool all_updated() const {
+    return given.tensor.rows_are_split || thin() ? memory.speculation == Speculation::kAllRows
+                                                 : load_cross_block(&decision().pending) == 0;
+  }
+
+  // Thread 0: decides the tensor by memory.total.
+  ADAMP_DEVICE Decided decide_by(uint32_t failed, bool all_updated) {
+    const RowSums<S> total = memory.total;
+    const View outcome = outcome_of(failed, total);
+    store_outcome(outcome);
+    RowRecord<S>& whole = records()[0];
+    store_cross_block(&whole.pp, total.pp);
+    store_cross_block(&whole.pu, total.pu);
+    store_cross_block(&decision().speculation, memory.speculation);
+    store_cross_block(&decision().outcome, outcome);
+    return all_updated && prediction_holds(memory.speculation, outcome) ? kResolved : kNeedsFixUp;
+  }
+
   // The first warp: tests each row, notes what is done to it, and leaves sums for whoever decides.
+  // Of a row that has parts in other processes the sums alone: what is tested here is whole.
   ADAMP_DEVICE void test_rows(const Tile& tile, int rows, Speculation speculation) {
     const Scalars<S>& h = memory.scalars;
     const Projection projection = given.tensor.info.projection;
@@ -170,7 +228,10 @@ struct TensorWork {
     for (int row = thread_index(); row < rows; row += kWarpSize) {
       const RowSums<S> sums = memory.row_sums[row];
       add_to(total, sums);
-      if (given.tensor.rows_are_split) continue;
+      if (given.tensor.rows_are_split) {
+        if (!given.tensor.rows_span_tiles) note_row(tile.row_begin + row, sums, false);
+        continue;
+      }
       const bool passes = projection != Projection::kAuto || cosine_below(sums, bound, h.eps);
       const RowUpdate<S> channel = projected_update(sums.pp, sums.pu, h);
       const bool updated = updates_speculatively(speculation, projection, passes, channel, h);
@@ -178,12 +239,7 @@ struct TensorWork {
       pending += !updated;
       memory.row_updates[row] = {
           channel, {}, updated && speculation == Speculation::kChannelRows, 0};
-      if (needs_decision()) {
-        RowRecord<S>& record = row_records()[tile.row_begin + row];
-        store_cross_block(&record.pp, sums.pp);
-        store_cross_block(&record.pu, sums.pu);
-        store_cross_block(&record.updated, static_cast<uint32_t>(updated));
-      }
+      if (needs_decision()) note_row(tile.row_begin + row, sums, updated);
     }
     total = lane_sums(total, kWarpSize);
     failed = warp_sum(failed);
@@ -271,10 +327,7 @@ struct TensorWork {
       if (thread_index() < kWarpSize) {
         for (int row = thread_index(); row < rows; row += kWarpSize) {
           const RowSums<S> sums = memory.row_sums[row];
-          RowRecord<S>& record = row_records()[first + row];
-          store_cross_block(&record.pp, sums.pp);
-          store_cross_block(&record.pu, sums.pu);
-          store_cross_block(&record.updated, uint32_t{memory.speculation == Speculation::kAllRows});
+          note_row(first + row, sums, memory.speculation == Speculation::kAllRows);
           failed += !cosine_below(sums, bound, memory.scalars.eps);
         }
       }
@@ -287,7 +340,7 @@ struct TensorWork {
 
   ADAMP_DEVICE View outcome_of(uint32_t failed, const RowSums<S>& total) const {
     const TensorInfo& info = given.tensor.info;
-    const S numel = S(info.rows) * S(info.cols);
+    const S numel = S(info.whole_numel());
     return adamp::decide(info.projection, failed, total, numel, memory.scalars);
   }
 

@@ -25,6 +25,9 @@ struct TensorSpec {
   int nan_in = -1;                             // a step in which its gradient has a NaN
   int moment1_offset = 0, moment2_offset = 0;  // beyond `offset`
   bool infinite = false;                       // its first, middle and last weight
+  // Rows, or columns, that each of several processes has; none: the first process has them all.
+  std::vector<int64_t> parts;
+  bool parts_of_rows = false;  // by columns
 };
 
 struct Options {
@@ -42,11 +45,12 @@ struct Case {
   Options options;
   std::vector<TensorSpec> tensors;
   int steps = 4;
-  int weight = 1;           // how often it is tried, against the others
-  bool own_hypers = false;  // one for each tensor, in every other step
-  int idle_in = -1;         // a step in which no tensor has a gradient
-  View last = View::kNone;  // the outcome before the first step
-  int skipped_in = -1;      // a step in which an infinite gradient has been found
+  int weight = 1;            // how often it is tried, against the others
+  bool own_hypers = false;   // one for each tensor, in every other step
+  int idle_in = -1;          // a step in which no tensor has a gradient
+  View last = View::kNone;   // the outcome before the first step
+  int skipped_in = -1;       // a step in which an infinite gradient has been found
+  bool is_captured = false;  // but for the first run: all steps go into a graph, which runs then
 };
 
 inline const std::vector<Case>& cases() {
@@ -247,11 +251,90 @@ inline const std::vector<Case>& cases() {
     std::vector<TensorSpec> nan_norm = {{40, 401}, {9, 31}};
     nan_norm[1].nan_in = 1;
     all.push_back({"clipped_nan", kAdamP, clipped, nan_norm, 3});
+    // Tensors that three processes have parts of: whole rows, in tiles of all kinds, none of them
+    // here and there; beside tensors that are all here.
+    const auto cut = [](TensorSpec spec, std::vector<int64_t> parts, bool parts_of_rows = false) {
+      spec.parts = std::move(parts);
+      spec.parts_of_rows = parts_of_rows;
+      return spec;
+    };
+    const std::vector<TensorSpec> by_rows = {
+        cut({40, 401}, {17, 23, 0}),   cut({3, 6200}, {1, 0, 2}), cut({300, 17}, {150, 10, 140}),
+        cut({400, 9}, {200, 20, 180}), cut({2, 50}, {1, 1, 0}),   {9, 31}};
+    all.push_back({"rows_shared", kAdamP, {}, by_rows, 11});
+    all.push_back({"rows_shared_paper", kSGDP, {1e-2, 0.1, false, true, false}, by_rows, 6});
+    all.push_back({"rows_shared_nesterov", kSGDP, {1e-2, 0.1, true}, by_rows, 6, 1, true});
+    // Rows that cannot be rolled back, so that they wait although all rows pass.
+    all.push_back({"rows_shared_pending",
+                   kAdamP,
+                   {},
+                   {cut({300, 40}, {128, 172})},
+                   1,
+                   1,
+                   false,
+                   -1,
+                   View::kChannel});
+    // Parts of rows, none in the last process, which then has nothing to do but to be counted.
+    const auto by_cols_of = [&](Projection projection, DType dtype = DType::kFloat32) {
+      const TensorSpec like = {0, 0, dtype, projection};
+      std::vector<TensorSpec> made;
+      const auto add = [&](int64_t rows, std::vector<int64_t> parts) {
+        TensorSpec spec = like;
+        spec.rows = rows;
+        for (const int64_t cols : parts) spec.cols += cols;
+        made.push_back(cut(spec, parts, true));
+      };
+      add(40, {200, 201, 0});
+      add(2, {6200, 20, 0});
+      add(300, {8, 9, 0});
+      add(200, {4, 5, 0});
+      add(6, {1, 1, 0});
+      return made;
+    };
+    all.push_back({"columns_shared", kAdamP, {}, by_cols_of(kAuto), 11});
+    all.push_back({"columns_shared_sgdp", kSGDP, {}, by_cols_of(kAuto), 6, 1, true});
+    std::vector<TensorSpec> fixed_shared = by_cols_of(kLayer);
+    for (const TensorSpec& spec : by_cols_of(kChannel)) fixed_shared.push_back(spec);
+    fixed_shared.push_back(cut({40, 401, kFloat, kLayer}, {17, 23, 0}));
+    fixed_shared.push_back(cut({400, 9, kFloat, kLayer}, {200, 200, 0}));
+    fixed_shared.push_back(cut({8, 50, kFloat, kChannel}, {5, 3, 0}));  // no sums are needed
+    fixed_shared.push_back(cut({8, 50, kFloat, kOff}, {5, 3, 0}));
+    all.push_back({"fixed_shared", kAdamP, {}, fixed_shared, 2});
+    std::vector<TensorSpec> types_shared = by_cols_of(kAuto, kDouble);
+    types_shared[1] = cut({2, 3300, kDouble}, {3200, 100, 0}, true);
+    for (const DType dtype : {kDouble, kBrain, kHalf}) {
+      types_shared.push_back(cut({40, 211, dtype}, {17, 23, 0}));
+      types_shared.push_back(cut({40, 211, dtype}, {100, 111, 0}, true));
+    }
+    Options coarse;
+    coarse.eps = 1e-3;
+    all.push_back({"types_shared", kAdamP, coarse, types_shared, 4});
+    all.push_back({"types_shared_sgdp", kSGDP, {}, types_shared, 4});
+    // What the device decides; once in a graph.
+    std::vector<TensorSpec> some_shared = {cut({40, 401}, {17, 23, 0}),
+                                           cut({9, 31, kFloat, kAuto, 0, 0, 1}, {4, 4, 1}),
+                                           cut({30, 31}, {16, 15, 0}, true),
+                                           {40, 401},
+                                           {8, 50, kFloat, kOff}};
+    Options shared = on_device;
+    shared.grad_scale = 8;
+    Case scaled_shared = {"shared_scaled", kAdamP, shared, some_shared, 5, 1, false, -1,
+                          View::kNone,     2};
+    all.push_back(scaled_shared);
+    scaled_shared.name = "shared_captured";
+    scaled_shared.is_captured = true;
+    all.push_back(scaled_shared);
+    all.push_back({"shared_idle", kSGDP, {}, some_shared, 4, 1, false, 2});
     // More values than travel in the launch, where each tensor has options of its own.
     const int64_t too_many = adamp::kInlineCapacity / adamp::step_values_size(1, 1) + 1;
     std::vector<TensorSpec> tiny(too_many, TensorSpec{2, 3});
     tiny[7] = {50, 150};
     all.push_back({"staged_values", kSGDP, {}, tiny, 3, 1, true});
+    std::vector<TensorSpec> staged_shared(too_many, TensorSpec{2, 3});
+    staged_shared[7] = cut({50, 150}, {20, 30});
+    Case staged = {"shared_staged", kAdamP, {}, staged_shared, 2, 1, true};
+    staged.is_captured = true;
+    all.push_back(staged);
     // Fix-up tasks that cover several tiles, and more than one of them: 17 tiles, and 16.
     all.push_back({"many_tiles", kAdamP, {}, {{2050, 17}, {2048, 17}}, 4, 3});
     // Partial sums, and pieces of rows, of more than one round of a block. Last, for they take

@@ -51,7 +51,7 @@ std::string check(int64_t rows, int64_t cols, const Tile& first, const Tile& las
                          rows,       cols,       DType::kFloat32, projection};
   tables->tensor.tile_count = 2;
   tables->tensor.fix_up_tasks = 1;
-  tables->tensor.rows_are_split = first.col_end < cols;
+  tables->tensor.rows_are_split = tables->tensor.rows_span_tiles = first.col_end < cols;
   tables->tensor.rows_are_thin = thin;
   tables->tensor.vectorized = 1;
   tables->tensor.slots = slots;

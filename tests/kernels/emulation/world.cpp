@@ -51,27 +51,14 @@ World::World(const Case& c)
   device_lr_.set(0, c.options.lr);
   device_decay_.set(0, c.options.weight_decay);
   grad_scale_.set(0, c.options.grad_scale);
-  races::add_memory(steps_skipped_.get(), sizeof(int64_t), sizeof(int64_t), "skipped", true);
+  size_t processes = 1;
   for (const TensorSpec& spec : c.tensors) {
     Tensor t;
     t.spec = spec;
-    const int64_t count = spec.rows * spec.cols;
-    t.p = Array("weight", spec.dtype, count, spec.offset);
-    t.m = Array("moment 1", spec.dtype, count, spec.offset + spec.moment1_offset);
-    if (c.method == Method::kAdamP) {
-      t.v = Array("moment 2", spec.dtype, count, spec.offset + spec.moment2_offset);
-    }
-    t.view = Array("view", DType::kFloat32, 1, 0);
-    if (c.options.counts_on_device) {
-      const bool wide = spec.dtype == DType::kFloat64;
-      t.count = Array("step", wide ? DType::kFloat64 : DType::kFloat32, 1, 0);
-      t.count.set(0, 0);
-    }
-    for (int step = 0; step < c.steps; ++step) {
-      t.grads.emplace_back("gradient", spec.dtype, count, spec.grad_offset);
-    }
+    static_cast<Arrays&>(t) = Arrays(c, spec, spec.rows, spec.cols);
+    const int64_t numel = t.p.count();
     Random random(tensors_.size());
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < numel; ++i) {
       // Some rows are so small that their update cannot be rolled back, and some are zero.
       const int64_t row = i / spec.cols;
       const double scale = row % 11 == 7 ? 0 : row % 64 == 3 ? 1e-3 : 1;
@@ -81,12 +68,20 @@ World::World(const Case& c)
     }
     if (spec.infinite) {
       t.p.set(0, -INFINITY);
-      t.p.set(count / 2, INFINITY);
-      t.p.set(count - 1, -INFINITY);
+      t.p.set(numel / 2, INFINITY);
+      t.p.set(numel - 1, -INFINITY);
     }
     std::memcpy(t.view.data(), &c.last, 4);
     t.start = save(t);
+    t.parts = parts_of(c, spec, t);
+    scatter(t, t.parts);
+    processes = std::max(processes, t.parts.size());
     tensors_.push_back(std::move(t));
+  }
+  for (size_t process = 0; process < processes; ++process) {
+    steps_skipped_.push_back(std::make_shared<int64_t>(0));
+    races::add_memory(steps_skipped_.back().get(), sizeof(int64_t), sizeof(int64_t), "skipped",
+                      true);
   }
 }
 
@@ -125,26 +120,33 @@ Hyper World::hyper(size_t tensor, int step) const {
   return h;
 }
 
-std::unique_ptr<adamp::Executor> World::make_executor(int blocks) const {
+World::Executors World::make_executors(int blocks) const {
   device().blocks = blocks;
-  std::vector<adamp::TensorInfo> infos;
-  for (const Tensor& t : tensors_) {
-    adamp::TensorInfo info = {};
-    info.param = t.p.data();
-    info.moment1 = t.m.data();
-    info.moment2 = t.v.data();
-    const bool automatic = t.spec.projection == Projection::kAuto;
-    info.view = automatic ? static_cast<int32_t*>(t.view.data()) : nullptr;
-    info.rows = t.spec.projection == Projection::kOff ? 1 : t.spec.rows;
-    info.cols = info.rows == 0 ? 0 : t.p.count() / info.rows;
-    info.dtype = t.spec.dtype;
-    info.projection = t.spec.projection;
-    info.count = t.count.data();
-    info.count_dtype = t.spec.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-    infos.push_back(info);
+  Executors executors;
+  for (size_t process = 0; process < steps_skipped_.size(); ++process) {
+    std::vector<adamp::TensorInfo> infos;
+    for (const Tensor& t : tensors_) {
+      if (process >= t.parts.size()) continue;
+      const Part& part = t.parts[process];
+      adamp::TensorInfo info = {};
+      info.param = part.p.data();
+      info.moment1 = part.m.data();
+      info.moment2 = part.v.data();
+      const bool automatic = t.spec.projection == Projection::kAuto;
+      info.view = automatic ? static_cast<int32_t*>(part.view.data()) : nullptr;
+      info.rows = t.spec.projection == Projection::kOff ? 1 : part.rows;
+      info.cols = info.rows == 0 ? 0 : part.p.count() / info.rows;
+      info.dtype = t.spec.dtype;
+      info.projection = t.spec.projection;
+      info.count = part.count.data();
+      info.count_dtype = t.spec.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+      info.shard = part.shard(t.spec);
+      infos.push_back(info);
+    }
+    const bool clips = case_.options.max_norm > 0;
+    executors.push_back(adamp::make_cuda_executor(case_.method, infos, clips, allocate, nullptr));
   }
-  const bool clips = case_.options.max_norm > 0;
-  return adamp::make_cuda_executor(case_.method, infos, clips, allocate, nullptr);
+  return executors;
 }
 
 double World::made(const Tensor& t, int step) const {
@@ -170,13 +172,13 @@ double World::factor(int step) const {
   return (clip > 1 ? 1 : clip) / o.grad_scale;
 }
 
-adamp::Control World::control() const {
+adamp::Control World::control(size_t process) const {
   const Options& o = case_.options;
   adamp::Control control = {};
   if (o.grad_scale != 1) {
     control.grad_scale = static_cast<const float*>(grad_scale_.data());
     control.found_inf = static_cast<const float*>(found_inf_.data());
-    control.steps_skipped = steps_skipped_.get();
+    control.steps_skipped = steps_skipped_[process].get();
   }
   if (o.max_norm > 0) {
     control.max_norm = o.max_norm;
@@ -189,7 +191,9 @@ adamp::Control World::control() const {
 std::string World::check_control(int number) const {
   int64_t skipped = 0;
   for (int step = 0; step <= number; ++step) skipped += skips(step);
-  if (*steps_skipped_ != skipped) return "counts another number of skipped steps";
+  for (const auto& counted : steps_skipped_) {
+    if (*counted != skipped) return "counts another number of skipped steps";
+  }
   for (const Tensor& t : tensors_) {
     if (t.count.data() != nullptr && t.count.get(0) != made(t, number + 1)) return "another count";
   }
@@ -201,12 +205,15 @@ std::string World::check_control(int number) const {
   return "";
 }
 
-void World::step(adamp::Executor& executor, int number) {
+// The first half of a process's step, or all of it.
+void World::run_part(adamp::Executor& executor, size_t process, int number) {
   std::vector<const void*> grads;
   std::vector<int32_t> indices;
   std::vector<Hyper> hypers;
   for (size_t t = 0; t < tensors_.size(); ++t) {
-    grads.push_back(has_grad(tensors_[t], number) ? tensors_[t].grads[number].data() : nullptr);
+    if (process >= tensors_[t].parts.size()) continue;
+    const Array& grad = tensors_[t].parts[process].grads[number];
+    grads.push_back(has_grad(tensors_[t], number) ? grad.data() : nullptr);
     if (hypers.empty() || own_hypers(number)) {
       hypers.push_back(hyper(t, number));
       // Must not be used.
@@ -218,9 +225,33 @@ void World::step(adamp::Executor& executor, int number) {
     }
     indices.push_back(static_cast<int32_t>(hypers.size()) - 1);
   }
-  found_inf_.set(0, skips(number) ? 1 : 0);
   executor.run({grads.data(), indices.data(), hypers.data(), static_cast<int64_t>(hypers.size()), 1,
-                nullptr, control(), false});
+                nullptr, control(process), device().capturing});
+}
+
+void World::step(const Executors& executors, int number) {
+  // What is done between launches, when they are.
+  const auto in_order = [](const std::function<void()>& work) {
+    device().capturing ? device().graph.push_back(work) : work();
+  };
+  in_order([this, number] {
+    found_inf_.set(0, skips(number) ? 1 : 0);
+    for (Tensor& t : tensors_) clear(t.parts);
+  });
+  for (size_t process = 0; process < executors.size(); ++process) {
+    run_part(*executors[process], process, number);
+  }
+  if (executors.size() == 1) return;
+  in_order([this, number] {
+    for (size_t t = 0; t < tensors_.size(); ++t) {
+      const bool steps = has_grad(tensors_[t], number) && !skips(number);
+      add_up(tensors_[t].spec, tensors_[t].parts, hyper(t, number), steps);
+    }
+  });
+  for (const auto& executor : executors) executor->finish();
+  in_order([this] {
+    for (Tensor& t : tensors_) gather(t, t.parts);
+  });
 }
 
 uint64_t World::least_vectors(int number) const {
@@ -228,7 +259,7 @@ uint64_t World::least_vectors(int number) const {
   for (const Tensor& t : tensors_) {
     const TensorSpec& s = t.spec;
     const bool alike = s.moment1_offset == 0 && s.moment2_offset == 0 && s.grad_offset == s.offset;
-    if (!alike || !has_grad(t, number) || skips(number)) continue;
+    if (!alike || !has_grad(t, number) || skips(number) || t.parts.size() > 1) continue;
     const int64_t in_a_pack = 16 / adamp::size_of(s.dtype);
     least += t.p.count() / (2 * in_a_pack);  // short rows in pieces may have as many single ones
   }
@@ -236,7 +267,7 @@ uint64_t World::least_vectors(int number) const {
 }
 
 void World::restart() {
-  *steps_skipped_ = 0;
+  for (const auto& skipped : steps_skipped_) *skipped = 0;
   for (Tensor& t : tensors_) {
     size_t at = 0;
     for (Array* array : {&t.p, &t.m, &t.v, &t.view, &t.count}) {
@@ -244,20 +275,24 @@ void World::restart() {
       array->load({t.start.begin() + at, t.start.begin() + at + size});
       at += size;
     }
+    scatter(t, t.parts);
   }
 }
 
 void World::run(int blocks, int resident, uint64_t seed) {
   restart();
-  const auto executor = make_executor(blocks);
+  const Executors executors = make_executors(blocks);
   device().schedule.seed = seed;
   device().schedule.resident = resident;
-  for (int number = 0; number < case_.steps; ++number) step(*executor, number);
+  device().graph.clear();
+  device().capturing = case_.is_captured;
+  for (int number = 0; number < case_.steps; ++number) step(executors, number);
+  device().capturing = false;
+  for (const auto& node : device().graph) node();
 }
 
 std::string World::run_first() {
-  const auto executor = make_executor(1);
-  *steps_skipped_ = 0;
+  const Executors executors = make_executors(1);
   device().schedule = Schedule();
   for (int number = 0; number < case_.steps; ++number) {
     std::vector<Values> want;
@@ -265,11 +300,12 @@ std::string World::run_first() {
     for (size_t t = 0; t < tensors_.size(); ++t) {
       draw_gradient(tensors_[t].grads[number], tensors_[t].p, tensors_[t].spec, t, number,
                     hyper(t, number));
+      scatter_gradient(tensors_[t], tensors_[t].parts, number);
       before.push_back(view_of(tensors_[t].view));
     }
     for (const Tensor& tensor : tensors_) want.push_back(read(tensor, number));
     const uint64_t wide_before = vector_accesses;
-    step(*executor, number);
+    step(executors, number);
     if (vector_accesses - wide_before < least_vectors(number)) return "accesses are narrow";
     for (size_t t = 0; t < tensors_.size(); ++t) {
       const Tensor& tensor = tensors_[t];

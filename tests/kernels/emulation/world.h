@@ -1,5 +1,5 @@
-// A case brought to life: its tensors, the executor, and gradients that lead to each outcome in
-// turn.
+// A case brought to life: its tensors, an executor for each process that has parts of them, and
+// gradients that lead to each outcome in turn.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 #include "cases.h"
 #include "oracle.h"
-#include "storage.h"
+#include "parts.h"
 
 namespace emulation {
 
@@ -33,14 +33,12 @@ class World {
   int outcomes[3] = {}, changes = 0;
 
  private:
-  struct Tensor {
+  struct Tensor : Arrays {
     TensorSpec spec;
-    Array p, m, v;
-    Array view;                // an int32
-    Array count;               // a float, or a double beside doubles; none where the host counts
-    std::vector<Array> grads;  // of each step
+    std::vector<Part> parts;  // of each process, or that of the first
     std::vector<unsigned char> start, end;
   };
+  using Executors = std::vector<std::unique_ptr<adamp::Executor>>;  // of each process
 
   bool has_grad(const Tensor& t, int step) const {
     return t.spec.no_grad_in != step && case_.idle_in != step && t.p.count() > 0;
@@ -49,11 +47,12 @@ class World {
   adamp::Hyper hyper(size_t tensor, int step) const;
   // Steps that a tensor has made before this one, as far as corrections of the bias go.
   double made(const Tensor& tensor, int step) const;
-  void step(adamp::Executor& executor, int number);
+  void step(const Executors& executors, int number);
+  void run_part(adamp::Executor& executor, size_t process, int number);
   std::string check(const Tensor& tensor, const Values& want) const;
   Values read(const Tensor& tensor, int step) const;
   static std::vector<unsigned char> save(const Tensor& tensor);
-  std::unique_ptr<adamp::Executor> make_executor(int blocks) const;
+  Executors make_executors(int blocks) const;
   // Vector16 accesses that a step makes at least, of tensors whose arrays lie alike.
   uint64_t least_vectors(int number) const;
   void restart();
@@ -62,14 +61,14 @@ class World {
   // What the stored gradients of a step are multiplied by, and their norm before that is clipped.
   double factor(int step) const;
   double norm(int step) const;
-  adamp::Control control() const;
+  adamp::Control control(size_t process) const;
   // What of the step is wrong beside the tensors, or "".
   std::string check_control(int number) const;
 
   const Case& case_;
   Array device_lr_, device_decay_, grad_scale_, found_inf_, grad_norm_;
-  std::shared_ptr<int64_t> steps_skipped_ = std::make_shared<int64_t>(0);
   std::vector<Tensor> tensors_;
+  std::vector<std::shared_ptr<int64_t>> steps_skipped_;  // of each process
 };
 
 }  // namespace emulation

@@ -38,5 +38,5 @@ FAULTS = (
     Fault("relaxed_acquire", r"ld\.acquire\.gpu", "ld.relaxed.gpu", "race"),
     Fault("wide_store_elsewhere", r"(st\.shared\.v4\.u32 \[%r\d+)\]", r"\1+4]", "misaligned store"),
     Fault("narrow_prefetch", r"(cp\.async\.bulk\S+ \[%rd\d+)\]", r"\1+8]", "whole units"),
-    Fault("other_parameter", r"(ld\.param\.u32\s+%r\d+, \[%rd\d+)\+-24\]", r"\1+-20]", "WRONG"),
+    Fault("other_parameter", r"(ld\.param\.u32\s+%r\d+, \[%rd\d+)\+-32\]", r"\1+-28]", "WRONG"),
 )

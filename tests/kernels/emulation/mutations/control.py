@@ -34,8 +34,8 @@ MUTATIONS = (
     Mutation(
         "a tensor without a gradient is counted",
         KERNEL,
-        "if (info.count != nullptr && state.launch.grads[t] != nullptr) advance_count",
-        "if (info.count != nullptr) advance_count",
+        "if (state.launch.grads[t] == nullptr) continue;",
+        "",
     ),
     Mutation(
         "counts are advanced by each block",

@@ -42,8 +42,8 @@ MUTATIONS = (
     Mutation(
         "32-bit row index",
         TENSOR,
-        "const RowRecord<S>& record = row_records()[tile.row_begin + row];",
-        "const RowRecord<S>& record = row_records()[static_cast<int32_t>(tile.row_begin + row)];",
+        "const RowRecord<S> record = record_of(tile.row_begin + row);",
+        "const RowRecord<S> record = record_of(static_cast<int32_t>(tile.row_begin + row));",
     ),
     Mutation(
         "32-bit offset of records",
@@ -54,8 +54,8 @@ MUTATIONS = (
     Mutation(
         "swapped row index",
         TENSOR,
-        "const RowRecord<S>& record = row_records()[tile.row_begin + row];",
-        "const RowRecord<S>& record = row_records()[row];",
+        "const RowRecord<S> record = record_of(tile.row_begin + row);",
+        "const RowRecord<S> record = record_of(row);",
     ),
     Mutation(
         "asks for the next tile's end",
@@ -104,8 +104,8 @@ MUTATIONS = (
     Mutation(
         "no space for the tensor's sums",
         HOST,
-        "(1 + (tensor.rows_are_thin ? 0 : info.rows)) *",
-        "(tensor.rows_are_thin ? 0 : info.rows) *",
+        "(1 + (keeps_rows ? info.rows : 0)) *",
+        "(keeps_rows ? info.rows : 0) *",
     ),
     Mutation(
         "thin rows' last column left out",

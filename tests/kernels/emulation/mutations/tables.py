@@ -42,5 +42,5 @@ MUTATIONS = (
         "true",
     ),
     Mutation("values of an earlier step", HOST, "args_.step_values = nullptr;", ""),
-    Mutation("empty plan launched", HOST, "if (idle) return true;", ""),
+    Mutation("empty plan launched", HOST, "if (!idle) launch_tasks", "launch_tasks"),
 )

@@ -17,7 +17,7 @@ MUTATIONS = (
     Mutation(
         "a row's length in the layer's test",
         TENSOR,
-        "const S numel = S(info.rows) * S(info.cols);",
+        "const S numel = S(info.whole_numel());",
         "const S numel = S(info.cols);",
     ),
     Mutation(
