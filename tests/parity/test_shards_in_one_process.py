@@ -18,7 +18,6 @@ from parity.oracle import CHANNEL, LAYER, NONE
 from parity.shards import Cut, Processes
 from parity.targets import TARGETS, Target
 
-READY = ("reference", "cpu", "triton")
 CUTS = (
     Cut("rows", rows=(0.4, 0.4)),  # uneven, the second has none
     Cut("cols", cols=(0.0, 0.3)),
@@ -52,12 +51,6 @@ pytestmark = pytest.mark.parametrize(
     ],
     indirect=True,
 )
-
-
-@pytest.fixture(autouse=True)
-def _ready(backend: Target) -> None:
-    if backend.name not in READY:
-        pytest.skip(f"{backend.label} has no second half yet")
 
 
 @pytest.fixture(params=CUTS, ids=lambda cut: cut.name)
