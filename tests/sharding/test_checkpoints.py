@@ -9,7 +9,9 @@ from sharding import checkpoints, models
 from sharding.world import World
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.proof)], ids=str
+)
 @pytest.mark.parametrize("how", ["nested", "flattened", "flattened, state made before"])
 @pytest.mark.parametrize("kind_name", models.OPTIONS)
 def test_reshuffled(

@@ -10,6 +10,8 @@ from sharding import runs
 from sharding.runs import Case, Sharded
 from sharding.world import World
 
+#: `make proofs` runs the slow one.
+BACKENDS = ["cpu", pytest.param("reference", marks=pytest.mark.proof)]
 KINDS: dict[str, dict[str, Any]] = {
     "AdamP": {"lr": 0.01, "weight_decay": 0.1},
     "SGDP": {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.9},
@@ -60,7 +62,7 @@ def check(world: World, tested: Case) -> list[runs.Found]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 @pytest.mark.parametrize("kind_name", KINDS)
 def test_layouts(world: World, kind_name: str, backend_name: str, layout: str) -> None:
     """20 steps through all outcomes, each following each."""
@@ -100,20 +102,20 @@ def mixed(kind: str, backend: str, **options: Any) -> Case:
 
 
 @pytest.mark.parametrize("options", OPTIONS | OWN["AdamP"])
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_options_of_adamp(world: World, backend_name: str, options: str) -> None:
     """Each option, where rows are whole, split, and both."""
     check(world, mixed("AdamP", backend_name, **(OPTIONS | OWN["AdamP"])[options]))
 
 
 @pytest.mark.parametrize("options", OPTIONS | OWN["SGDP"])
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_options_of_sgdp(world: World, backend_name: str, options: str) -> None:
     """Each option, where rows are whole, split, and both."""
     check(world, mixed("SGDP", backend_name, **(OPTIONS | OWN["SGDP"])[options]))
 
 
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 @pytest.mark.parametrize("kind_name", KINDS)
 def test_clipped_and_scaled(world: World, kind_name: str, backend_name: str) -> None:
     """The norm is that of whole tensors, and where one process finds an infinity all skip."""
@@ -123,7 +125,7 @@ def test_clipped_and_scaled(world: World, kind_name: str, backend_name: str) -> 
     check(world, tested)
 
 
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_partial_gradients(world: World, backend_name: str) -> None:
     """A gradient of which each process has a summand is added up first."""
     members = (
@@ -135,7 +137,7 @@ def test_partial_gradients(world: World, backend_name: str) -> None:
     check(world, Case("AdamP", backend_name, (2, 2), (({}, members),), SCRIPT))
 
 
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_missing_gradients(world: World, backend_name: str) -> None:
     """Parameters without a gradient in some steps, and steps without any."""
     tested = case("AdamP", backend_name, "rows on 3")

@@ -76,7 +76,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=settings.default.max_examples // 4)  # each takes a quarter of a second
 @given(case=cases())
 def test_run(world: World, case: Case) -> None:
     """Every value of every step equals the oracle's, and every process has the same outcomes."""

@@ -3,11 +3,12 @@
 import pytest
 
 from sharding import models
+from sharding.test_equality import BACKENDS
 from sharding.world import World
 
 
 @pytest.mark.parametrize("how", models.HOW)
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+@pytest.mark.parametrize("backend_name", BACKENDS)
 @pytest.mark.parametrize("kind_name", models.OPTIONS)
 def test_as_in_one_process(world: World, kind_name: str, backend_name: str, how: str) -> None:
     """Weights after 20 steps, the last outcomes, and the collectives of a step."""
