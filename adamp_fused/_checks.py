@@ -40,8 +40,8 @@ def check_param(param: Tensor, name: str) -> None:
         return _check_own_memory(dtensor.local(param), name)
     if is_traceable_wrapper_subclass(param):
         raise TypeError(
-            f"{name} is a wrapped parameter ({type(param).__name__}), and the projection needs whole "
-            "rows: give the optimizer plain parameters, or DTensors as FSDP2 "
+            f"{name} is a wrapped parameter ({type(param).__name__}), and the projection needs "
+            "whole rows: give the optimizer plain parameters, or DTensors as FSDP2 "
             "(torch.distributed.fsdp.fully_shard) and tensor parallelism make, or freeze it"
         )
     _check_own_memory(param, name)
