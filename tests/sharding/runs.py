@@ -28,11 +28,13 @@ class Sharded:
         shape: of the whole.
         words: its placements (see ``parts``); None: a plain tensor.
         grad_words: of its gradient, where they differ.
+        mesh: the shape of its own mesh, of as many processes; None: that of the case.
     """
 
     shape: tuple[int, ...]
     words: tuple[str, ...] | None
     grad_words: tuple[str, ...] | None = None
+    mesh: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def wholes_of(case: Case, mesh: Any) -> list[Whole]:
         merged = {**case.options, **options}
         merged.pop("capturable", None)  # how a step is made, not what it does
         for sharded in members:
-            whole = Whole(sharded, case, mesh, merged)
+            own_mesh = mesh if sharded.mesh is None else parts.mesh_of(sharded.mesh)
+            whole = Whole(sharded, case, own_mesh, merged)
             whole.begin(noise(torch.Size(sharded.shape), rng))
             wholes.append(whole)
     return wholes

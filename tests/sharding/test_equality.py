@@ -153,3 +153,18 @@ def test_missing_gradients(world: World, backend_name: str) -> None:
 def test_kernels_of_a_gpu(world: World, kind_name: str, backend_name: str, layout: str) -> None:
     """The kernels of a GPU, in Triton's interpreter and in the emulation."""
     check(world, case(kind_name, backend_name, layout))
+
+
+@pytest.mark.parametrize("kind_name", KINDS)
+def test_several_meshes(world: World, kind_name: str) -> None:
+    """Tensors of two meshes in one optimizer, clipped, scaled and skipped together."""
+    tested = mixed(kind_name, "cpu")
+    options, members = tested.groups[0]
+    line = (Sharded((9, 7), ("S0",), mesh=(4,)), Sharded((6, 30), ("S1",), mesh=(4,)))
+    groups = ((options, (*members, *line, Sharded((5,), ("S0",), mesh=(4,)))),)
+    both = dataclasses.replace(tested, groups=groups)
+    check(world, both)
+    check(
+        world,
+        dataclasses.replace(both, max_grad_norm=3.0, grad_scale=1024.0, infinite={2: 3, 7: 0}),
+    )
