@@ -95,10 +95,13 @@ class GivenShapes:
         do, at every step, without a word. Only this tells: parameters of theirs have gradients, and
         these shapes, and no module has these parameters.
         """
-        if self._is_unwrapped or not (dist.is_available() and dist.is_initialized()):
+        if not (dist.is_available() and dist.is_initialized()):
             return  # FSDP needs a process group
         params = [param for group in groups for param in group["params"]]
         if any(param.grad is not None for param in params):
+            self._is_unwrapped = False  # so far
+            return
+        if self._is_unwrapped:
             return
         flats = [flat for flat in _flat_parameters() if flat._params is None]
         dtensors = list(dtensor.parameters())

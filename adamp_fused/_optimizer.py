@@ -263,8 +263,6 @@ class ProjectedOptimizer(Optimizer):
                     "step() was called within a step of the same optimizer, by something that this "
                     "step calls; call it once the running step has returned"
                 )
-            if not self._plans:
-                self._given.check_left_behind(self.param_groups)
             self._is_stepping = True
             try:
                 self._run_plans(given, is_captured)
@@ -285,6 +283,7 @@ class ProjectedOptimizer(Optimizer):
         if not self._plans_are_fresh():
             if is_captured:
                 self._check_capture_without_plan()
+            self._given.check_left_behind(self.param_groups)
             with torch.no_grad():
                 settled = dtensor.settle_gradients(self._params())
             if not settled or not self._plans_are_fresh():

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/python_variable.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <unordered_map>
 
@@ -216,8 +217,11 @@ bool Tracker::refresh(const py::list& groups, const py::dict& state) {
   lock_.needed = !keeps_gil_;
   const bool fits =
       covers_params_ && check_state(state) && read_options(groups) && refresh_entries(groups);
-  if (!fits) lock_.clear();
-  return fits;
+  // A step that has nothing to do is looked into by the checks of a new plan.
+  const bool serves = fits && std::any_of(entries_.begin(), entries_.end(),
+                                          [](const Entry& entry) { return entry.has_grad; });
+  if (!serves) lock_.clear();
+  return serves;
 }
 
 // Whether the state is kept for the same parameters, in the same dictionaries. One of them may be

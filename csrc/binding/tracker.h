@@ -65,8 +65,8 @@ class Tracker {
   Tracker(Method method, const pybind11::list& slots, const pybind11::list& groups,
           const pybind11::dict& state, bool by_host);
 
-  // Picks up gradients and options; false where the plan must be made anew. Changes nothing of the
-  // user's.
+  // Picks up gradients and options; false where the plan must be made anew, or there is no
+  // gradient. Changes nothing of the user's.
   bool refresh(const pybind11::list& groups, const pybind11::dict& state);
   // After a step: advances step counts, notes what has been written, and lets everything go.
   // `made`: false where nothing was changed.

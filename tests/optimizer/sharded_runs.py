@@ -77,6 +77,16 @@ def made_before(cls: Any, use_orig_params: bool, strategy: ShardingStrategy) -> 
     return said
 
 
+def wrapped_late(cls: Any) -> str:
+    """An optimizer that has stepped a model which FSDP1 flattens afterwards."""
+    model = net()
+    optimizer = cls(model.parameters(), **OPTIONS)
+    train(model, optimizer)
+    optimizer.zero_grad()
+    flat = wrapped(model, False, ShardingStrategy.FULL_SHARD)
+    return message(lambda: train(flat, optimizer))
+
+
 def beside_copies(cls: Any) -> str:
     """A model without gradients, and one like it that FSDP1 has flattened and that has them."""
     model = net()
@@ -148,6 +158,7 @@ def everything() -> dict[str, Any]:
             for use_orig_params in (False, True):
                 key = f"{name} {strategy.name} made before {use_orig_params}"
                 results[key] = made_before(cls, use_orig_params, strategy)
+        results[f"{name} wrapped late"] = wrapped_late(cls)
         results[f"{name} beside copies"] = beside_copies(cls)
         for before in (False, True):
             results[f"{name} cpu NO_SHARD in backward {before}"] = in_backward(

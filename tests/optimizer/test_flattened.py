@@ -74,6 +74,8 @@ def test_left_behind(two_processes: list[dict[str, Any]], kind: Kind, strategy: 
     for results in two_processes:
         said = results[f"{kind.name} {strategy} made before False"]
         assert re.match(rf"ValueError: no parameter .* has a gradient, and FSDP1 .*{FSDP2}", said)
+        late = results[f"{kind.name} wrapped late"]
+        assert re.match(rf"ValueError: no parameter .* has a gradient, and FSDP1 .*{FSDP2}", late)
         assert results[f"{kind.name} beside copies"] == "", "a module has these parameters"
 
 
