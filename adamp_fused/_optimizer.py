@@ -81,7 +81,7 @@ class ProjectedOptimizer(Optimizer):
         self._plans: list[Plan] = []
         self._staging: Staging | None = None  # copies back what they have done to copies
         self._sharded: list[Plan] = []  # those of them that need sums of other processes
-        self._reductions = Reductions()
+        self._reductions: Reductions | None = None  # where a tensor has parts elsewhere
         self._served: list[tuple[str, torch.device]] = []  # backend and device of each
         self._captured: list[Plan] = []  # whose addresses a graph has
         self._unplanned: list[tuple[int, int]] = []  # group, and position in it
@@ -205,7 +205,7 @@ class ProjectedOptimizer(Optimizer):
 
     def _has_operator(self) -> bool:
         """Whether the operator of compiled functions serves all parameters, in one call."""
-        params = [param for group in self.param_groups for param in group["params"]]
+        params = self._params()
         if any(dtensor.is_dtensor(param) for param in params):
             return False
         devices = {param.device for param in params}
@@ -288,7 +288,7 @@ class ProjectedOptimizer(Optimizer):
                 settled = dtensor.settle_gradients(self._params())
             if not settled or not self._plans_are_fresh():
                 self._plan_anew()
-        if self._reductions:
+        if self._reductions is not None:
             self._reductions.begin()
         controls: list[Control] = []  # alive until all are launched
         if given is not None or is_captured or self._clipping is not None:
@@ -300,7 +300,7 @@ class ProjectedOptimizer(Optimizer):
                 plan.prepare()
         for plan in self._plans:
             plan.run()
-        if self._reductions:
+        if self._reductions is not None:
             self._reductions.reduce(self.param_groups)
             for plan in self._sharded:
                 plan.finish()
@@ -327,23 +327,22 @@ class ProjectedOptimizer(Optimizer):
 
     @torch.no_grad()
     def _controls(self, given: _control.Given | None, is_captured: bool) -> list[Control]:
-        """What the device has a say in, for each plan but a staging."""
+        """What the device has a say in, for each plan."""
         devices = [device for _, device in self._served]
-        if not devices and not self._reductions:
-            return []
         if is_captured:
             _graphs.check_devices(devices)
-        clip = None
-        finds_norm = self._clipping is not None and not self._clipping.in_plan
-        if self._reductions or finds_norm:
-            grads = self._gradients() if finds_norm else []
-            device = (devices or self._reductions.devices)[0]
-            given, squares = self._reductions.agree(given, grads, device)
-            if self._clipping is not None and self._clipping.norm is not None and finds_norm:
-                clip = self._clipping.find(squares, given)
-        return _control.controls(
-            devices, given, self._steps_skipped, self._clipping, clip, is_captured
-        )
+        clipping, clip, squares = self._clipping, None, None
+        finds_norm = clipping is not None and not clipping.in_plan
+        grads = self._gradients() if finds_norm else []
+        # A process without a gradient has no norm to write, and tells the others all the same.
+        norm = None if clipping is None else clipping.norm
+        if self._reductions is not None:
+            given, squares = self._reductions.agree(given, grads if finds_norm else None)
+        elif finds_norm and norm is not None:
+            squares = _control.sum_of_squares([grad for _, grad in grads], norm.device)
+        if clipping is not None and norm is not None and squares is not None:
+            clip = clipping.find(squares, given)
+        return _control.controls(devices, given, self._steps_skipped, clipping, clip, is_captured)
 
     def _gradients(self) -> list[tuple[Tensor, Tensor]]:
         """Parameters that have a gradient, and what of it is here."""
@@ -396,7 +395,9 @@ class ProjectedOptimizer(Optimizer):
         staging = Staging()
         for (name, _), device_slots in chosen.items():
             backend = registry.BACKENDS[name]
-            device_slots = [self._reductions.localize(slot) for slot in device_slots]
+            device_slots = [dtensor.local_slot(slot) for slot in device_slots]
+            if self._reductions is not None:
+                self._reductions.give_shards(device_slots)
             if backend.needs_row_layout:
                 device_slots = [staging.stage(slot, self._method.moments) for slot in device_slots]
             clips = self._clipping is not None and self._clipping.in_plan
@@ -419,7 +420,7 @@ class ProjectedOptimizer(Optimizer):
             self._clipping.prepare(device, is_double)
             names = [name for name, _ in self._served]
             one_backend = len(names) == 1 and registry.BACKENDS[names[0]].clips
-            self._clipping.in_plan = one_backend and not self._reductions
+            self._clipping.in_plan = one_backend and self._reductions is None
 
     def _checked_slots(self) -> list[Slot]:
         """Every parameter that has a gradient or a state; raises before anything has changed."""

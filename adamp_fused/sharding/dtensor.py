@@ -6,6 +6,7 @@ ever made.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 from collections.abc import Iterator
@@ -44,14 +45,8 @@ def local_slot(slot: Slot) -> Slot:
     if not is_dtensor(slot.param):
         return slot
     state = {key: local(value) for key, value in slot.state.items()}
-    return Slot(
-        local(slot.param),
-        local(slot.grad),
-        state,
-        slot.group,
-        slot.group_index,
-        slot.counts_on_device,
-        owner=slot.param,
+    return dataclasses.replace(
+        slot, param=local(slot.param), grad=local(slot.grad), state=state, owner=slot.param
     )
 
 

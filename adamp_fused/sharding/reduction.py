@@ -100,12 +100,9 @@ class Reduction:
         everyone = list(dict.fromkeys([*self._order, *copies]))
         self._agreement = Chain(self._order, [(1, ()), *of_classes])
         self._agreement_to_skip = Chain(everyone, [(1, tuple(everyone)), *of_classes])
-        self._has_others = bool(everyone)
+        #: Whether a DTensor concerns other processes at all.
+        self.has_others = bool(everyone)
         self._failure: tuple[Tensor, Any] | None = None  # on its way from a device
-
-    def __bool__(self) -> bool:
-        """Whether a DTensor concerns other processes at all."""
-        return self._has_others
 
     def numbers_sent(self) -> list[int]:
         """How many numbers (float64) a step adds up over each process group."""

@@ -15,36 +15,31 @@ from adamp_fused.sharding.reduction import Reduction
 
 
 class Reductions:
-    """Those of all devices that have DTensors; none where no tensor is shared out."""
+    """Those of all devices that have DTensors."""
 
-    def __init__(self, by_device: dict[torch.device, Reduction] | None = None) -> None:
-        self._by_device = by_device or {}
+    def __init__(self, by_device: dict[torch.device, Reduction]) -> None:
+        self._by_device = by_device
 
     @classmethod
-    def of(cls, groups: Groups, name: Callable[[int, int], str]) -> Reductions:
-        """Of all DTensors in ``groups``, whatever has a gradient: it is the same everywhere."""
+    def of(cls, groups: Groups, name: Callable[[int, int], str]) -> Reductions | None:
+        """Of all DTensors in ``groups``, whatever has a gradient: it is the same everywhere.
+
+        None where no tensor concerns other processes.
+        """
         listed: dict[torch.device, list[tuple[Any, int, str]]] = {}
         for index, group in enumerate(groups):
             for i, param in enumerate(group["params"]):
                 if dtensor.is_dtensor(param):
                     listed.setdefault(param.device, []).append((param, index, name(index, i)))
         made = {device: Reduction(params, groups, device) for device, params in listed.items()}
-        return cls({device: reduction for device, reduction in made.items() if reduction})
+        shared = {device: reduction for device, reduction in made.items() if reduction.has_others}
+        return cls(shared) if shared else None
 
-    def __bool__(self) -> bool:
-        return bool(self._by_device)
-
-    def localize(self, slot: Slot) -> Slot:
-        """A slot of what is here of a DTensor, and of what it has to leave; others themselves."""
-        here = dtensor.local_slot(slot)
-        if here.owner is not None and (reduction := self._by_device.get(slot.param.device)):
-            here.shard = reduction.shard_of(slot.param)
-        return here
-
-    @property
-    def devices(self) -> list[torch.device]:
-        """Of the DTensors."""
-        return list(self._by_device)
+    def give_shards(self, slots: list[Slot]) -> None:
+        """Tell each slot of a DTensor where it has to leave its sums."""
+        for slot in slots:
+            if slot.owner is not None and slot.param.device in self._by_device:
+                slot.shard = self._by_device[slot.param.device].shard_of(slot.owner)
 
     def begin(self) -> None:
         """See :meth:`Reduction.begin`."""
@@ -57,20 +52,27 @@ class Reductions:
             reduction.reduce(groups)
 
     def agree(
-        self, given: Given | None, grads: list[tuple[Any, Tensor]], device: torch.device
-    ) -> tuple[Given | None, Tensor]:
+        self, given: Given | None, grads: list[tuple[Any, Tensor]] | None
+    ) -> tuple[Given | None, Tensor | None]:
         """What all processes have been given, and the sum of the squares of all gradients.
 
         Args:
             given: to this process, by GradScaler.
-            grads: parameters and what of their gradients is here, where gradients are clipped.
-            device: of the sum.
+            grads: parameters and what of their gradients is here; None: the sum is not wanted.
         """
         found = None if given is None else given.found_inf
-        whole = [g for p, g in grads if not (dtensor.is_dtensor(p) and p.device in self._by_device)]
+        if grads is None and found is None:
+            return given, None
+        listed = grads or []
+        shared = [item for item in listed if dtensor.is_dtensor(item[0])]
+        plain = [grad for param, grad in listed if not dtensor.is_dtensor(param)]
+        device = next(iter(self._by_device))
+        # DTensors of other devices are whole in every process.
+        whole = plain + [grad for param, grad in shared if param.device not in self._by_device]
         total = sum_of_squares(whole, device)
         for own_device, reduction in self._by_device.items():
-            own = [(p, g) for p, g in grads if dtensor.is_dtensor(p) and p.device == own_device]
+            own = [item for item in shared if item[0].device == own_device]
             found, squares = reduction.agree(found, own)
             total = total + squares.to(device, non_blocking=True)
-        return given if given is None else given._replace(found_inf=found), total
+        given = None if given is None else given._replace(found_inf=found)
+        return given, None if grads is None else total

@@ -4,7 +4,6 @@ Started by test_flattened.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer, _apply_optimizer_in
 from torch.nn.parallel import DistributedDataParallel
 
 from adamp_fused import FusedAdamP, FusedSGDP
+from messages import message
 
 CLASSES = {"AdamP": FusedAdamP, "SGDP": FusedSGDP}
 OPTIONS = {"lr": 0.05, "weight_decay": 0.1}
@@ -44,15 +44,6 @@ def train(model: nn.Module, optimizer: Any) -> list[list[float]]:
         (model(rows) * torch.tensor([1.0, -2.0])).square().sum().backward()
         optimizer.step()
     return [p.detach().flatten().tolist() for p in model.parameters()]
-
-
-def message(call: Callable[[], Any]) -> str:
-    """What an error says, or nothing."""
-    try:
-        call()
-    except (TypeError, ValueError, RuntimeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
 
 
 def wrapped(model: nn.Module, use_orig_params: bool, strategy: ShardingStrategy) -> nn.Module:

@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.nn import Parameter
 
 import adamp_fused
+from messages import message
 from parity.gradients import generator, noise
 from sharding import parts
 from sharding.runs import local, register_backend
@@ -29,15 +30,6 @@ def optimizer_of(backend: str, **options: Any) -> tuple[Any, list[Parameter]]:
         param.grad = parts.distributed(grads, mesh, [Shard(0)])
         params.append(param)
     return adamp_fused.FusedAdamP(params, lr=0.1, backend=backend, **options), params
-
-
-def message(call: Callable[[], Any]) -> str:
-    """What an error says, or nothing."""
-    try:
-        call()
-    except (TypeError, ValueError, RuntimeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
 
 
 def held(optimizer: Any, params: list[Parameter]) -> list[Tensor]:

@@ -23,6 +23,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 import adamp_fused
+from messages import message
 from sharding import parts
 from sharding.runs import counted, local
 
@@ -215,11 +216,7 @@ def made_before() -> str:
     fsdp2(parts.mesh_of((4,)), net)
     inputs, targets = batch(0)
     loss_of(net, inputs, targets).backward()
-    try:
-        optimizer.step()
-    except ValueError as error:
-        return str(error)
-    return ""
+    return message(optimizer.step)
 
 
 HOW = (
