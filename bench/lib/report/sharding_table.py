@@ -41,39 +41,38 @@ def sharding_block(report: Report | None) -> str:
     return markdown.table(header, rows) + "\n\n" + notes
 
 
+def _gpus(scale: sharding_scale.Scale) -> str:
+    return f"{scale.processes:,} ({scale.tensor_parallel})"
+
+
+def _hops(scale: sharding_scale.Scale) -> float:
+    """Hops of all all-reduces of a step, which follow one another."""
+    over = scale.processes // scale.tensor_parallel
+    return sum(2 * math.log2(n) for n in (scale.tensor_parallel, over))
+
+
 def scale_block() -> str:
-    """What a step sends, counted; and times that follow from it under the assumptions above."""
-    header = [
-        "model",
-        "GPUs (TP)",
-        "tensors",
-        "AdamP sends over TP",
-        "over FSDP2",
-        "collectives, computed",
-        "AdamW's pass, computed",
-    ]
-    rows = []
+    """What a step sends, counted; and apart from it, times under the assumptions above."""
+    counted, computed = [], []
     for scale in sharding_scale.count():
-        over = scale.processes // scale.tensor_parallel
-        sizes = [scale.tensor_parallel, over] if scale.tensor_parallel > 1 else [over]
-        hops = sum(2 * math.log2(n) * HOP for n in sizes)
         sent = [f"{size / 1024:,.0f} KiB" for size in scale.sent]
         if scale.tensor_parallel == 1:
             sent = ["-", *sent]
-        adamw = scale.elements * ADAMW_BYTES / BANDWIDTH
-        rows.append(
-            [
-                scale.model,
-                f"{scale.processes:,} ({scale.tensor_parallel})",
-                f"{scale.tensors:,}",
-                *sent,
-                f"{hops * 1e3:.2f} ms",
-                f"{adamw * 1e3:,.2f} ms",
-            ]
-        )
-    notes = (
-        "Bytes are counted by the code that sends them. The times are no measurements: AdamW's "
-        f"{ADAMW_BYTES} bytes per element at {BANDWIDTH / 1e12:.1f} TB/s, and {HOP * 1e6:.0f} us "
-        "for each of the 2 log2(n) hops of an all-reduce over n processes."
+        counted.append([scale.model, _gpus(scale), f"{scale.tensors:,}", *sent])
+        collectives, adamw = _hops(scale) * HOP, scale.elements * ADAMW_BYTES / BANDWIDTH
+        times = [f"{seconds * 1e3:,.2f} ms" for seconds in (collectives, adamw)]
+        computed.append([scale.model, _gpus(scale), *times])
+    header = ["model", "GPUs (TP)", "tensors", "sent over TP", "over FSDP2"]
+    assumed = (
+        f"No measurements, but what follows from {BANDWIDTH / 1e12:.1f} TB/s, AdamW's "
+        f"{ADAMW_BYTES} bytes per element, and {HOP * 1e6:.0f} us for each of the 2 log2(n) hops "
+        "of an all-reduce over n processes:"
     )
-    return markdown.table(header, rows) + "\n\n" + notes
+    return "\n\n".join(
+        [
+            markdown.table(header, counted),
+            "Counted by the code that sends them, for each process and step.",
+            assumed,
+            markdown.table(["model", "GPUs (TP)", "collectives", "AdamW's pass"], computed),
+        ]
+    )
