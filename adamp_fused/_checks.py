@@ -37,7 +37,7 @@ def check_param(param: Tensor, name: str) -> None:
     _flattened.check_unwrapped(param, name)
     if dtensor.is_dtensor(param):
         dtensor.check_param(param, name)
-        return _check_own_memory(dtensor.local(param), name)
+        return check_param(dtensor.local(param), name)
     if is_traceable_wrapper_subclass(param):
         raise TypeError(
             f"{name} is a wrapped parameter ({type(param).__name__}), and the projection needs "
