@@ -62,14 +62,32 @@ def adapt(groups: Groups, state: dict[Tensor, Any], method: type[Method], optimi
             entry = state.get(param)
             if not isinstance(entry, dict):
                 continue  # the next step says what is wrong, if there is a gradient
-            _rename(entry, (*moments, *counts))
+            _rename(entry, (*moments, *counts, "stats"))
             if entry and count is not None:
                 entry.setdefault("step", count)
             if entry:
-                used = (*moments, *counts, *OF_WRAPPERS)
+                used = (*moments, *counts, "stats", *OF_WRAPPERS)
                 unused |= dict.fromkeys(key for key in entry if key not in used)
                 missing |= dict.fromkeys(key for key in needed if key not in entry)
     _tell(list(unused), list(missing), asked, optimizer)
+
+
+def restore_stats(groups: Groups, state: dict[Tensor, Any], loaded: dict[str, Any]) -> None:
+    """Put statistics back as they were saved.
+
+    torch has given them the weights' type, in which sums and counts lose most of their digits.
+
+    Args:
+        groups: with the optimizer's parameters.
+        state: as torch has loaded it; changed in place.
+        loaded: the state dict that was given.
+    """
+    params = [param for group in groups for param in group["params"]]
+    ids = [saved for group in loaded["param_groups"] for saved in group["params"]]
+    for saved, param in zip(ids, params, strict=True):
+        stats = loaded["state"].get(saved, {}).get("stats")
+        if isinstance(stats, Tensor) and "stats" in state.get(param, {}):
+            state[param]["stats"] = stats.detach().to(param.device, torch.float64, copy=True)
 
 
 def _pop_foreign(groups: Groups) -> list[str]:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from adamp_fused import _flattened
 from adamp_fused._numbers import is_number, is_one
+from adamp_fused._stats import Stat
 from adamp_fused.sharding import dtensor
 
 STATE_REMEDY = (
@@ -119,6 +120,22 @@ def check_state(
             _check_count(param, value, may_read and key == "step", called)
         if isinstance(value, Tensor):
             check_writable(value, called)
+
+
+def check_stats(param: Tensor, state: dict[str, Any], name: str) -> None:
+    """Raise unless the statistics that are in a parameter's state can be gone on with."""
+    value = state.get("stats")
+    if value is None:
+        return
+    called = f"the state 'stats' of {name}"
+    wanted = (torch.float64, (len(Stat),), param.device)
+    if not isinstance(value, Tensor) or (value.dtype, value.shape, value.device) != wanted:
+        kind = f"{value.dtype} of shape {tuple(value.shape)} on {value.device}"
+        raise ValueError(
+            f"{called} is {kind if isinstance(value, Tensor) else repr(value)} and must be "
+            f"float64 of shape ({len(Stat)},) on {param.device}: delete it, to start afresh"
+        )
+    check_writable(value, called)
 
 
 def _check_moment(param: Tensor, moment: Any, name: str) -> None:

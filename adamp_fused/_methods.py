@@ -54,6 +54,12 @@ class Method:
         raise NotImplementedError
 
 
+    @staticmethod
+    def inv_bias_correction1(state: dict[str, Tensor], group: dict[str, Any]) -> Any:
+        """What ``u`` is multiplied by beside the learning rate; after :meth:`accumulate`."""
+        return 1.0
+
+
 class AdamP(Method):
     """Algorithm 2 of the paper."""
 
@@ -89,6 +95,14 @@ class AdamP(Method):
         u = F.adam_perturb(numerator, v.sqrt(), bias_correction2**-0.5, group["eps"])
         lr = group["lr"]
         return u, _like(lr / bias_correction1, g), _like(lr * group["weight_decay"], g)
+
+
+    @staticmethod
+    def inv_bias_correction1(state: dict[str, Tensor], group: dict[str, Any]) -> Any:
+        """``1 / (1 - beta1^step)``."""
+        step = state["step"]
+        count = step.double() if group["capturable"] else step.item()
+        return 1 / (1 - float(group["betas"][0]) ** count)
 
 
 class SGDP(Method):

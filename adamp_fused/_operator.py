@@ -1,7 +1,7 @@
 """A step inside of ``torch.compile``: the arguments of ``torch.ops.adamp_fused.step_``.
 
 The operator (csrc/binding/operator.cpp) is one call for all groups, which the compiler sees as what
-it is: it writes weights, moments, counts and outcomes. Outside of a compiled function nobody uses
+it is: it writes weights, moments, counts, outcomes and statistics. Outside of a compiled function nobody uses
 it.
 """
 
@@ -25,6 +25,7 @@ class Tensors(NamedTuple):
         moments2: the second; empty where the method has one.
         steps: the counts; empty where the method has none.
         views: the last outcomes, of those parameters alone whose outcome is tested.
+        stats: the statistics; empty where nobody asks for them.
     """
 
     params: list[Tensor]
@@ -33,13 +34,26 @@ class Tensors(NamedTuple):
     moments2: list[Tensor]
     steps: list[Tensor]
     views: list[Tensor]
+    stats: list[Tensor]
 
 
 def add_group(
-    method: type[Method], group: dict[str, Any], state: dict[Tensor, Any], *lists: list[Tensor]
+    method: type[Method],
+    group: dict[str, Any],
+    state: dict[Tensor, Any],
+    measured: bool,
+    *lists: list[Tensor],
 ) -> None:
-    """Add the tensors of a group whose state is complete; ``lists`` as in :class:`Tensors`."""
-    params, grads, moments1, moments2, steps, views = lists
+    """Add the tensors of a group whose state is complete.
+
+    Args:
+        method: of the optimizer.
+        group: whose tensors.
+        state: of the optimizer.
+        measured: whether statistics are asked for.
+        lists: as in :class:`Tensors`.
+    """
+    params, grads, moments1, moments2, steps, views, stats = lists
     for param in group["params"]:
         if param.grad is None:
             continue
@@ -53,6 +67,8 @@ def add_group(
             steps.append(own["step"])
         if group["projection"] == "auto" and param.dim() > 1:
             views.append(own["view"])
+        if measured:
+            stats.append(own["stats"])
 
 
 def numbers_of(method: type[Method], group: dict[str, Any]) -> list[float]:
@@ -93,7 +109,7 @@ def step(
         grad_norm: where the norm is left, if gradients are clipped.
     """
     numbers, flags, group_of = [], [], []
-    all_tensors: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+    all_tensors: tuple[list[Tensor], ...] = ([], [], [], [], [], [], [])
     for index, (tensors, group) in enumerate(zip(groups, options, strict=True)):
         numbers += numbers_of(method, group)
         flags += flags_of(group)

@@ -31,6 +31,7 @@ from adamp_fused import (
     _operator,
     _options,
     _state,
+    _stats,
 )
 from adamp_fused._layout import Staging
 from adamp_fused._memory import Written, check_apart
@@ -48,6 +49,7 @@ class ProjectedOptimizer(Optimizer):
     _method: type[Method]
     _planned_in_inference = False
     _grad_scaling = False
+    _measures = False
     _clipping: _control.Clipping | None = None
     _steps_skipped: Tensor | None = None
     profile_hook_step = staticmethod(_observed.hook_step)  # what torch wraps ``step`` in
@@ -59,15 +61,19 @@ class ProjectedOptimizer(Optimizer):
         backend: str | None,
         grad_scaling: bool,
         max_grad_norm: float | None,
+        stats: bool,
     ) -> None:
         registry.check_name(backend)
         _options.check_flag("grad_scaling", grad_scaling)
+        _options.check_flag("stats", stats)
         if max_grad_norm is not None:
             check_at_least_zero("max_grad_norm", max_grad_norm)
             self._clipping = _control.Clipping(float(max_grad_norm))
         if grad_scaling:
             # Tells GradScaler to leave to the step what it otherwise waits for.
             self._grad_scaling = self._step_supports_amp_scaling = True
+        if stats:
+            self._measures = True
         _options.check_options(defaults, self._method)
         _options.check_implementation(defaults, backend)
         _groups.make_plain(defaults, defaults)
@@ -139,10 +145,61 @@ class ProjectedOptimizer(Optimizer):
                 for i, param in enumerate(group["params"]):
                     if param.requires_grad and not is_lazy(param):
                         state = self.state.get(param, {})  # without an entry where there is none
-                        slots.append(Slot(param, None, state, group, index, on_device))
+                        slots.append(
+                            Slot(param, None, state, group, index, on_device, self._measures)
+                        )
                         self._check_slot(slots[-1], self._name(index, i))
             _state.complete(self._method, slots, self.state)
             self._plans = []
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """What the last step of each parameter did, by name; needs ``stats=True``.
+
+        A parameter is called by its name where ``named_parameters()`` were given, else
+        ``"group 0, parameter 3"``. One that has made no step is left out. In the formulas ``p`` is
+        the weight before the step, ``g`` the gradient, unscaled and clipped, ``u`` the raw update
+        without a correction of the bias, ``b = 1 / bias_correction1`` (SGDP: 1), ``q`` the update
+        after the projection: ``u`` less its radial part ``r``, row by row where the outcome is
+        channel-wise. All norms are Euclidean, over the whole parameter.
+
+        * ``outcome``: of the projection, ``"none"``, ``"channel"`` or ``"layer"``;
+        * ``outcomes``: how many steps came to each of them so far;
+        * ``max_cosine``: the largest ``|cos(p, g)|`` of a row, each norm clamped at ``eps``. A row
+          is what a channel-wise test looks at; with ``projection="layer"`` or ``"off"``, and where
+          there are fewer than two dimensions, the whole parameter is one row;
+        * ``bound``: ``delta / sqrt(row length)``, which the largest cosine must be below for a
+          channel-wise projection;
+        * ``weight_norm``: ``|p|``; ``grad_norm``: ``|g|``;
+        * ``update_norm``: ``b * |q|``, so that ``lr * update_norm`` is how far the step moves the
+          weight, but for its decay;
+        * ``removed``: ``|r| / |u|``, the share of the update that the projection took, 0 to 1;
+        * ``effective_lr``: ``lr * b * |q| / |p|``, the step relative to the weight;
+        * ``angle``: between the weight before and after the step, in radians;
+        * ``growth``: ``|p|`` over ``|p|`` before the first step that was measured.
+
+        A ratio to a weight of zeros is infinite, or NaN. Sums are float32 (float64 where parameters
+        are), and float64 over tensors. Steps that ``found_inf`` skipped do not count. Sharded
+        parameters have the numbers of the whole, the same in all processes.
+
+        Reading waits for the device, once; the steps themselves never wait.
+
+        Raises:
+            RuntimeError: the optimizer was made without ``stats=True``.
+        """
+        if not self._measures:
+            raise RuntimeError(
+                "stats() needs what steps collect with stats=True, and the optimizer was made "
+                "with stats=False: make it with stats=True"
+            )
+        recorded = []
+        for index, group in enumerate(self.param_groups):
+            names = group.get("param_names")
+            for i, param in enumerate(group["params"]):
+                found = self.state.get(param, {}).get("stats")
+                if found is not None:
+                    name = names[i] if names else f"group {index}, parameter {i}"
+                    recorded.append((name, dtensor.local(found)))
+        return _stats.read(recorded)
 
     def _counts_on_device(self, group: dict[str, Any]) -> bool:
         """Whether ``step`` lives beside the parameters: where the host may not know the count."""
@@ -216,10 +273,12 @@ class ProjectedOptimizer(Optimizer):
         of_groups = []
         for group in self.param_groups:
             # The compiler takes empty lists alone.
-            lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-            params, grads, moments1, moments2, steps, views = lists
-            self._init_group(group, params, grads, moments1, moments2, steps, views)
-            of_groups.append(_operator.Tensors(params, grads, moments1, moments2, steps, views))
+            lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [], [])
+            params, grads, moments1, moments2, steps, views, stats = lists
+            self._init_group(group, params, grads, moments1, moments2, steps, views, stats)
+            of_groups.append(
+                _operator.Tensors(params, grads, moments1, moments2, steps, views, stats)
+            )
         scale, found = (None, None) if given is None else given
         skipped = None if found is None else self._steps_skipped
         limit, norm = math.inf, None
@@ -237,7 +296,7 @@ class ProjectedOptimizer(Optimizer):
         that checks are made and missing state is, and guards what it finds in the lists.
         """
         self._check_and_complete()
-        _operator.add_group(self._method, group, self.state, *lists)
+        _operator.add_group(self._method, group, self.state, self._measures, *lists)
 
     @torch.no_grad()
     def _check_and_complete(self) -> None:
@@ -381,7 +440,7 @@ class ProjectedOptimizer(Optimizer):
             chosen.setdefault((backend.name, device), []).append(slot)
         _state.complete(self._method, slots, self.state)
         self._served = list(chosen)
-        self._reductions = Reductions.of(self.param_groups, self._name)
+        self._reductions = Reductions.of(self.param_groups, self._name, self._measures)
         self._prepare_control(slots)
 
         # A plan notices late gradients on its own device, and no other.
@@ -434,7 +493,9 @@ class ProjectedOptimizer(Optimizer):
                 _checks.check_once(param, name, seen)
                 # .get: looking up a defaultdict would make an entry.
                 state, on_device = self.state.get(param, {}), self._counts_on_device(group)
-                slot = Slot(param, param.grad, state, group, group_index, on_device)
+                slot = Slot(
+                    param, param.grad, state, group, group_index, on_device, self._measures
+                )
                 if slot.grad is None and not slot.state:
                     continue
                 try:
@@ -447,7 +508,7 @@ class ProjectedOptimizer(Optimizer):
                 if _fake.is_fake(slot.param):
                     continue
                 written.append((dtensor.local(slot.param), name, None))
-                for key in (*self._method.moments, *self._method.counts()):
+                for key in (*self._method.moments, *self._method.counts(), "stats"):
                     if isinstance(value := slot.state.get(key), Tensor):
                         written.append((dtensor.local(value), name, key))
         check_apart(written)
@@ -468,6 +529,8 @@ class ProjectedOptimizer(Optimizer):
         _checks.check_state(
             param, slot.state, self._method.moments, self._method.counts(), read, name
         )
+        if slot.measured:
+            _checks.check_stats(param, slot.state, name)
 
     def _name(self, group_index: int, index: int) -> str:
         names = self.param_groups[group_index].get("param_names")
@@ -476,9 +539,21 @@ class ProjectedOptimizer(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and deepcopy keep: all but the plans, which the next step makes again."""
-        own = ("_backend_name", "_grad_scaling", "_step_supports_amp_scaling", "_clipping")
+        own = (
+            "_backend_name",
+            "_grad_scaling",
+            "_step_supports_amp_scaling",
+            "_clipping",
+            "_measures",
+        )
         kept = {name: self.__dict__[name] for name in own if name in self.__dict__}
         return {**super().__getstate__(), **kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load as torch does, but for statistics, which keep their type: float64."""
+        super().load_state_dict(state_dict)
+        _checkpoints.restore_stats(self.param_groups, self.state, state_dict)
+        self._plans = []
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore, and fill in what a checkpoint of the official package does not know."""

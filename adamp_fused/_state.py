@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamp_fused import _stats
 from adamp_fused._methods import Method
 from adamp_fused.backends.protocol import Slot
 from adamp_fused.sharding import dtensor
@@ -33,6 +34,9 @@ def complete(method: type[Method], slots: list[Slot], state: dict[Tensor, Any]) 
     for slot in slots:
         if slot.group["projection"] == "auto" and slot.param.dim() > 1:
             slot.state["view"] = _view_tensor(slot.state.get("view", 0), slot.param)
+    for slot in slots:
+        if slot.measured and "stats" not in slot.state:
+            slot.state["stats"] = _stats.zeros(slot.param.device)
 
 
 def give_types(method: type[Method], entry: dict[str, Any], param: Tensor, on_device: bool) -> None:

@@ -63,12 +63,15 @@ class FusedAdamP(ProjectedOptimizer):
             the step, over all parameters of the optimizer and after unscaling. Gradients are left
             as they are. An infinite norm makes them 0, a NaN all NaN, as there. None: no clipping.
             Not an option of a group.
+        stats: each step leaves on the device what :meth:`stats` reads: outcomes, margins, norms,
+            effective learning rates, of each parameter. Not an option of a group.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
     State of each parameter, compatible with ``adamp`` 0.3.0: ``step`` (0-dim tensor), ``exp_avg``,
     ``exp_avg_sq`` (shape and dtype of the parameter); and, where ``projection="auto"`` tests it,
-    ``view``, the last outcome (0-dim int32: 0 none, 1 channel, 2 layer).
+    ``view``, the last outcome (0-dim int32: 0 none, 1 channel, 2 layer); with ``stats=True``
+    ``stats`` (float64), what :meth:`stats` reads.
 
     float16 and bfloat16 parameters are computed in float32: moments and weights are rounded once,
     when they are stored.
@@ -112,6 +115,7 @@ class FusedAdamP(ProjectedOptimizer):
         stochastic_rounding: bool = False,
         grad_scaling: bool = False,
         max_grad_norm: float | None = None,
+        stats: bool = False,
         backend: str | None = None,
     ) -> None:
         defaults = {
@@ -132,4 +136,4 @@ class FusedAdamP(ProjectedOptimizer):
             "master_weights": master_weights,
             "stochastic_rounding": stochastic_rounding,
         }
-        super().__init__(params, defaults, backend, grad_scaling, max_grad_norm)
+        super().__init__(params, defaults, backend, grad_scaling, max_grad_norm, stats)

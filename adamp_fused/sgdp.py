@@ -46,6 +46,8 @@ class FusedSGDP(ProjectedOptimizer):
         differentiable: likewise: False.
         state_dtype, master_weights, stochastic_rounding: as in :class:`FusedAdamP`.
         grad_scaling, max_grad_norm: as in :class:`FusedAdamP`.
+        stats: each step leaves on the device what :meth:`stats` reads: outcomes, margins, norms,
+            effective learning rates, of each parameter. Not an option of a group.
         backend: ``"cuda"``, ``"triton"``, ``"cpu"``, ``"reference"``, or None for the best one of
             each parameter's device. Not an option of a group.
 
@@ -97,6 +99,7 @@ class FusedSGDP(ProjectedOptimizer):
         stochastic_rounding: bool = False,
         grad_scaling: bool = False,
         max_grad_norm: float | None = None,
+        stats: bool = False,
         backend: str | None = None,
     ) -> None:
         defaults = {
@@ -119,4 +122,4 @@ class FusedSGDP(ProjectedOptimizer):
             "master_weights": master_weights,
             "stochastic_rounding": stochastic_rounding,
         }
-        super().__init__(params, defaults, backend, grad_scaling, max_grad_norm)
+        super().__init__(params, defaults, backend, grad_scaling, max_grad_norm, stats)

@@ -45,6 +45,23 @@ def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:
     return (pg < limit) & (-pg < limit)
 
 
+def abs_cosine(pg: Any, norm_p: Any, norm_g: Any) -> Any:
+    """``|cos(p, g)|``, of norms that the caller has clamped at ``eps``."""
+    return abs(pg) / (norm_p * norm_g)
+
+
+def removed_by(radial: Any, pp: Any, pu: Any) -> Any:
+    """What a projection takes from ``u``, ``r = k * p``: ``r*p``, ``r*u`` and ``r*r`` of the row.
+
+    None where ``k`` is 0: ``pp`` may be infinite.
+    """
+    return (
+        torch.where(radial == 0.0, 0.0, radial * pp),
+        torch.where(radial == 0.0, 0.0, radial * pu),
+        torch.where(radial == 0.0, 0.0, radial * radial * pp),
+    )
+
+
 def decide(every_row_passes: Any, whole_passes: Any) -> Any:
     """The outcome of a tensor: 1 channel-wise, else 2 layer-wise, else 0 none.
 

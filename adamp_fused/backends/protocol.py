@@ -31,6 +31,15 @@ class Field(enum.IntEnum):
     PU = 5
 
 
+class StatField(enum.IntEnum):
+    """What ``Shard.stats`` holds, as ``adamp::ShardStats`` in csrc/core/params.h."""
+
+    UU = 0
+    RP = 1
+    RU = 2
+    RR = 3
+
+
 @dataclass
 class Shard:
     """What the part of a tensor that is here has to know of the whole, and leaves for it.
@@ -43,11 +52,16 @@ class Shard:
     sums: Tensor
     #: float64 (rows, 4), where rows have parts elsewhere and need their own sums: ``PP`` to ``PU``
     #: of each row that is here. Then the caller tests the rows, and writes all of ``sums`` but
-    #: ``STEPPERS``.
+    #: ``STEPPERS``, all of ``stats`` but ``UU``, and ``max_cosine``.
     row_sums: Tensor | None
     #: Of the whole tensor.
     row_length: int
     numel: int
+    #: float64, one of each :class:`StatField`: for statistics, added up as well; None: nobody asks.
+    stats: Tensor | None = None
+    #: float64, one element, with it: the largest |cosine| of a row here, of which the caller finds
+    #: the largest of all parts.
+    max_cosine: Tensor | None = None
 
 
 @dataclass
@@ -66,6 +80,8 @@ class Slot:
     group_index: int
     #: ``step`` lives beside the parameter and is advanced there; the host never reads it.
     counts_on_device: bool = False
+    #: The step leaves its sums in the state ``stats``.
+    measured: bool = False
     #: The DTensor whose local tensor ``param`` is.
     owner: Tensor | None = None
     #: Where the step needs sums of the other parts.

@@ -7,7 +7,7 @@ masks, not branches, so no line waits for the device.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from adamp_fused._fake import is_fake
 from adamp_fused._methods import Method
 from adamp_fused._options import NUMBERS, TENSORS
 from adamp_fused.backends import formulas as F
+from adamp_fused.backends.measurement import Measurement
 from adamp_fused.backends.protocol import (
     Control,
     Field,
@@ -26,6 +27,7 @@ from adamp_fused.backends.protocol import (
     State,
     unscaling,
 )
+from adamp_fused.backends.sums import Sums
 
 _VIEW_NONE, _VIEW_CHANNEL, _VIEW_LAYER = 0, 1, 2
 
@@ -144,10 +146,19 @@ class _Step:
             self._row_length = whole.row_length
         self._projects = p.dim() > 1 and self._numel > 0 and group["projection"] != "off"
         if self._projects:
-            self._rows = _Sums.of_rows(p, g, self._u)
+            self._rows = Sums.of_rows(p, g, self._u)
             self._total, self._failed = self._rows.total(), self._failed_rows()
+        self._measurement: Measurement | None = None
+        if slot.measured and self._numel > 0:
+            if not self._projects:
+                self._total, self._failed = Sums.of_all(p, g, self._u), p.new_zeros(())
+            rows = self._rows if self._measures_rows() else None
+            self._measurement = Measurement(self._u, rows, group["eps"])
 
-    def _passes(self, sums: _Sums, row_length: int) -> Tensor:
+    def _measures_rows(self) -> bool:
+        return self._projects and self._group["projection"] in ("auto", "channel")
+
+    def _passes(self, sums: Sums, row_length: int) -> Tensor:
         eps = self._group["eps"]
         norm_p, norm_g = sums.pp.sqrt().clamp(min=eps), sums.gg.sqrt().clamp(min=eps)
         bound = self._group["delta"] / math.sqrt(row_length)
@@ -162,22 +173,35 @@ class _Step:
         shard.sums.copy_(torch.stack((torch.ones_like(self._total.pp), self._failed, *self._total)))
         if shard.row_sums is not None:
             shard.row_sums.copy_(torch.stack([rows.flatten() for rows in self._rows], dim=1))
+        if self._measurement is not None:
+            self._measurement.publish(shard)
 
     def take_sums(self) -> None:
         """Take the sums of the whole tensor in their place."""
         shard = self._slot.shard
         assert shard is not None
         self._failed = shard.sums[Field.FAILED_ROWS]
-        self._total = _Sums(*shard.sums[Field.PP :].unbind())
+        self._total = Sums(*shard.sums[Field.PP :].unbind())
         if shard.row_sums is not None:
             like = self._rows.pp
-            self._rows = _Sums(*(column.reshape(like.shape) for column in shard.row_sums.unbind(1)))
+            self._rows = Sums(*(column.reshape(like.shape) for column in shard.row_sums.unbind(1)))
+        if self._measurement is not None:
+            self._measurement.take_sums(shard)
 
     def finish(self) -> None:
         """Decide and apply."""
         p, u, group = self._p, self._u, self._group
         outcome, radial = self._decide()
         decay = F.decay_under(outcome, self._decay, self._decay * group["wd_ratio"])
+        if self._measurement is not None:
+            self._measurement.note(
+                self._slot.state["stats"],
+                outcome,
+                self._total,
+                self._row_length if self._measures_rows() else self._numel,
+                (group["lr"], self._method.inv_bias_correction1(self._slot.state, group), decay),
+                group["delta"],
+            )
         shrink = F.shrinkage(decay, self._step_size, radial).to(p.dtype)
         radial = radial.to(p.dtype)
         p_new = F.apply_update(p, u, shrink, self._step_size, radial, decay)
@@ -204,29 +228,6 @@ class _Step:
         outcome = F.decide(self._failed == 0, self._passes(total, self._numel))
         self._slot.state["view"].copy_(outcome)
         return outcome, F.radial_under(outcome, channel_radial, layer_radial)
-
-
-class _Sums(NamedTuple):
-    """Of each row, or of all of them."""
-
-    pp: Tensor
-    gg: Tensor
-    pg: Tensor
-    pu: Tensor
-
-    @staticmethod
-    def of_rows(p: Tensor, g: Tensor, u: Tensor) -> _Sums:
-        """Of shape (rows, 1, ...)."""
-        # In float32 the squares of a gradient of 1e20 would be infinite, and those of 1e18 add up
-        # to it: then every row would pass.
-        p, g, u = p.double(), g.double(), u.double()
-        within_row = tuple(range(1, p.dim()))
-        products = (p * p, g * g, p * g, p * u)
-        return _Sums(*(product.sum(dim=within_row, keepdim=True) for product in products))
-
-    def total(self) -> _Sums:
-        """The layer view's sums are the totals of the channel sums."""
-        return _Sums(*(rows.sum() for rows in self))
 
 
 def _outcome(fixed: int, p: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -41,18 +42,27 @@ class Chain:
             for part in self._selected
         ]
 
-    def run(self, vector: Tensor, after: Callable[[int], None] = lambda position: None) -> None:
-        """Add up, in place; ``after(i)`` is called when group ``i`` of the order has done so."""
+    def run(
+        self,
+        vector: Tensor,
+        after: Callable[[int], None] = lambda position: None,
+        op: Any = None,
+    ) -> None:
+        """Add up, in place, or as ``op`` (a ``ReduceOp``) says.
+
+        ``after(i)`` is called when group ``i`` of the order has done so.
+        """
+        op = dist.ReduceOp.SUM if op is None else op
         for position, group in enumerate(self._order):
             selected = self._selected[position]
             if isinstance(selected, slice):
                 part = vector[selected]
                 if part.numel() > 0:
-                    dist.all_reduce(part, group=group)
+                    dist.all_reduce(part, op, group=group)
             else:
                 selected = self._selected[position] = selected.to(vector.device)
                 part = vector[selected]
-                dist.all_reduce(part, group=group)
+                dist.all_reduce(part, op, group=group)
                 vector[selected] = part
             after(position)
 

@@ -3,7 +3,8 @@
 A tensor's outcome and coefficients depend on a few sums over the whole of it. Each process leaves
 those of its part (:class:`~adamp_fused.backends.protocol.Shard`) in one buffer; here they are added
 up, for all tensors together. The bytes are those of six numbers a tensor; and of four a row, where
-rows have parts in several processes.
+rows have parts in several processes. Statistics take four numbers a tensor more, and one more
+collective for the largest cosines.
 
 The process groups follow one another in an order that is the same in all processes, as the
 optimizers list the same parameters in the same order. Those that rows are split over come first:
@@ -23,14 +24,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from adamp_fused import _stats
 from adamp_fused._control import sum_of_squares
-from adamp_fused.backends.protocol import Field, Groups, Shard
+from adamp_fused.backends.protocol import Field, Groups, Shard, StatField
 from adamp_fused.sharding import dtensor
 from adamp_fused.sharding.chain import Chain, sort_key
 from adamp_fused.sharding.dtensor import Group, Layout
 from adamp_fused.sharding.row_tests import RowTests, Tested
 
 _FIELDS = len(Field)
+_STAT_FIELDS = len(StatField)
 _OF_ROW = 4  # PP to PU
 
 
@@ -78,9 +81,17 @@ class Reduction:
         params: list[tuple[Any, int, str]],
         groups: Groups,
         device: torch.device,
+        measured: bool,
     ) -> None:
-        """``params``: every DTensor on the device, the index of its group, and its name."""
-        self._device = device
+        """Lay out the buffer.
+
+        Args:
+            params: every DTensor on the device, the index of its group, and its name.
+            groups: the parameter groups.
+            device: of the DTensors.
+            measured: statistics are asked for.
+        """
+        self._device, self._measured = device, measured
         # By id: a plan keeps no parameter alive.
         self._layouts = {id(param): dtensor.layout_of(param) for param, _, _ in params}
         self._order = _order(self._layouts.values())
@@ -117,8 +128,10 @@ class Reduction:
         layout = self._layouts[id(param)]
         is_split = bool(layout.over_cols)
         needs_sums = projection in ("auto", "layer") or (projection == "channel" and is_split)
-        if param.dim() < 2 or param.numel() == 0 or not needs_sums or not layout.groups:
+        needs_sums = (needs_sums and param.dim() > 1) or self._measured
+        if param.numel() == 0 or not needs_sums or not layout.groups:
             return None
+        by_rows = _stats.measures_rows({"projection": projection}, param)
         part = _Part(
             name,
             index,
@@ -126,7 +139,7 @@ class Reduction:
             rows=dtensor.local(param).shape[0],
             row_length=param.numel() // param.shape[0],
             numel=param.numel(),
-            tests_rows=is_split and projection != "layer",
+            tests_rows=is_split and by_rows,
         )
         cols_end = max(map(self._order.index, layout.over_cols), default=-1)
         if part.tests_rows and any(self._order.index(g) < cols_end for g in layout.over_rows):
@@ -139,6 +152,8 @@ class Reduction:
             self._parts.values(), key=lambda part: sort_key(self._order, part.layout.groups)
         )
         runs = [(_FIELDS, part.layout.groups) for part in parts]
+        if self._measured:
+            runs += [(_STAT_FIELDS, part.layout.groups) for part in parts]
         tested = [part for part in parts if part.tests_rows]
         for part in tested:
             if part.places is None:
@@ -149,7 +164,7 @@ class Reduction:
             sum(count for count, _ in runs), dtype=torch.float64, device=self._device
         )
         pieces = torch.split(self._buffer, [count for count, _ in runs])
-        rows_of = dict(zip(map(id, tested), pieces[len(parts) :], strict=True))
+        rows_of = dict(zip(map(id, tested), pieces[len(pieces) - len(tested) :], strict=True))
         self._placed: list[_PlacedRows] = []
         for part, sums in zip(parts, pieces, strict=False):
             row_sums = rows_of.get(id(part))
@@ -162,6 +177,15 @@ class Reduction:
             part.shard = Shard(sums, row_sums, part.row_length, part.numel)
         self._chain = Chain(self._order, runs)
         self._sums = self._buffer[: _FIELDS * len(parts)].view(-1, _FIELDS)
+        self._stats = self._maxima = None
+        if self._measured:
+            stats_end = (_FIELDS + _STAT_FIELDS) * len(parts)
+            self._stats = self._buffer[_FIELDS * len(parts) : stats_end].view(-1, _STAT_FIELDS)
+            self._maxima = self._buffer.new_zeros(len(parts))
+            self._chain_of_maxima = Chain(self._order, [(1, part.layout.groups) for part in parts])
+            for part, of_part, largest in zip(parts, self._stats, self._maxima, strict=True):
+                assert part.shard is not None
+                part.shard.stats, part.shard.max_cosine = of_part, largest
         self._names = [part.name for part in parts]
         self._members = torch.tensor(
             [
@@ -178,7 +202,9 @@ class Reduction:
                 for at, part in enumerate(parts)
                 if part.tested is not None and self._tested_after(part) == position
             ]
-            self._tests.append(RowTests(due, self._sums) if due else None)
+            self._tests.append(
+                RowTests(due, self._sums, self._stats, self._maxima) if due else None
+            )
 
     def _tested_after(self, part: _Part) -> int:
         over = part.layout.over_cols if part.places is None else part.layout.groups
@@ -192,6 +218,8 @@ class Reduction:
         """
         self._raise_failure()
         self._buffer.zero_()
+        if self._maxima is not None:
+            self._maxima.zero_()
         for placed in self._placed:
             placed.here.zero_()
 
@@ -206,6 +234,8 @@ class Reduction:
             placed.put()
         try:
             self._chain.run(self._buffer, functools.partial(self._test_rows, groups))
+            if self._maxima is not None:
+                self._chain_of_maxima.run(self._maxima, op=dist.ReduceOp.MAX)
         except Exception as error:
             raise RuntimeError(
                 f"a collective of the step failed ({error}); {_HALF_MADE}"

@@ -21,17 +21,22 @@ class Reductions:
         self._by_device = by_device
 
     @classmethod
-    def of(cls, groups: Groups, name: Callable[[int, int], str]) -> Reductions | None:
+    def of(
+        cls, groups: Groups, name: Callable[[int, int], str], measured: bool
+    ) -> Reductions | None:
         """Of all DTensors in ``groups``, whatever has a gradient: it is the same everywhere.
 
-        None where no tensor concerns other processes.
+        None where no tensor concerns other processes. ``measured``: statistics are asked for.
         """
         listed: dict[torch.device, list[tuple[Any, int, str]]] = {}
         for index, group in enumerate(groups):
             for i, param in enumerate(group["params"]):
                 if dtensor.is_dtensor(param):
                     listed.setdefault(param.device, []).append((param, index, name(index, i)))
-        made = {device: Reduction(params, groups, device) for device, params in listed.items()}
+        made = {
+            device: Reduction(params, groups, device, measured)
+            for device, params in listed.items()
+        }
         shared = {device: reduction for device, reduction in made.items() if reduction.has_others}
         return cls(shared) if shared else None
 

@@ -65,6 +65,12 @@ struct DTensorPart {
       row_sums = rows.cast<at::Tensor>();
       shard.row_sums = row_sums.mutable_data_ptr<double>();
     }
+    if (const pybind11::object of_stats = shard_of.attr("stats"); !of_stats.is_none()) {
+      stats = of_stats.cast<at::Tensor>();
+      max_cosine = shard_of.attr("max_cosine").cast<at::Tensor>();
+      shard.stats = reinterpret_cast<ShardStats*>(stats.mutable_data_ptr<double>());
+      shard.max_cosine = max_cosine.mutable_data_ptr<double>();
+    }
     shard.cols = shard_of.attr("row_length").cast<int64_t>();
     shard.numel = shard_of.attr("numel").cast<int64_t>();
   }
@@ -72,7 +78,7 @@ struct DTensorPart {
   PyObject* param;  // borrowed, and found anew at every step
   DTensorSpec spec;
   Shard shard = {};
-  at::Tensor sums, row_sums;  // what `shard` points to
+  at::Tensor sums, row_sums, stats, max_cosine;  // what `shard` points to
 };
 
 }  // namespace adamp

@@ -13,6 +13,7 @@ inline PyObject* interned(const char* text) { return PyUnicode_InternFromString(
 struct Names {
   PyObject* params = interned("params");
   PyObject* view = interned("view");
+  PyObject* stats = interned("stats");
   // Of a DTensor, and of its _spec.
   PyObject* local_tensor = interned("_local_tensor");
   PyObject* spec = interned("_spec");

@@ -36,7 +36,7 @@ struct Planned {
   bool serves(Method of, bool clipping, at::Device on, const std::vector<TensorInfo>& given) const {
     const auto same = [](const TensorInfo& a, const TensorInfo& b) {
       return a.param == b.param && a.moment1 == b.moment1 && a.moment2 == b.moment2 &&
-             a.view == b.view && a.count == b.count && a.rows == b.rows && a.cols == b.cols &&
+             a.view == b.view && a.stats == b.stats && a.count == b.count && a.rows == b.rows && a.cols == b.cols &&
              a.dtype == b.dtype && a.projection == b.projection && a.count_dtype == b.count_dtype;
     };
     return method == of && clips == clipping && device == on &&
@@ -144,7 +144,7 @@ std::vector<int64_t> row_strides(const at::Tensor& param) {
 // adamp_fused/_operator.py says what each argument is.
 void step(c10::string_view name, at::TensorList params, at::TensorList grads,
           at::TensorList moments1, at::TensorList moments2, at::TensorList steps,
-          at::TensorList views, at::IntArrayRef groups, const c10::List<std::string>& projections,
+          at::TensorList views, at::TensorList stats, at::IntArrayRef groups, const c10::List<std::string>& projections,
           const OptionalTensors& lrs, const OptionalTensors& weight_decays,
           at::ArrayRef<double> numbers, at::IntArrayRef flags,
           const std::optional<at::Tensor>& grad_scale, const std::optional<at::Tensor>& found_inf,
@@ -175,6 +175,7 @@ void step(c10::string_view name, at::TensorList params, at::TensorList grads,
     if (info.projection == Projection::kAuto) {
       info.view = static_cast<int32_t*>(views[view++].mutable_data_ptr());
     }
+    if (!stats.empty()) info.stats = static_cast<TensorStats*>(stats[i].mutable_data_ptr());
     if (!steps.empty()) {
       info.count_dtype = steps[i].scalar_type() == at::kDouble ? DType::kFloat64 : DType::kFloat32;
       if (!by_host) info.count = steps[i].mutable_data_ptr();
@@ -221,8 +222,8 @@ void step(c10::string_view name, at::TensorList params, at::TensorList grads,
 }
 
 void step_of_fake_tensors(c10::string_view, at::TensorList, at::TensorList, at::TensorList,
-                          at::TensorList, at::TensorList, at::TensorList, at::IntArrayRef,
-                          const c10::List<std::string>&, const OptionalTensors&,
+                          at::TensorList, at::TensorList, at::TensorList, at::TensorList,
+                          at::IntArrayRef, const c10::List<std::string>&, const OptionalTensors&,
                           const OptionalTensors&, at::ArrayRef<double>, at::IntArrayRef,
                           const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
                           const std::optional<at::Tensor>&, double,
@@ -233,10 +234,10 @@ void step_of_fake_tensors(c10::string_view, at::TensorList, at::TensorList, at::
 TORCH_LIBRARY(adamp_fused, library) {
   library.def(
       "step_(str method, Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] moments1,"
-      " Tensor(c!)[] moments2, Tensor(d!)[] steps, Tensor(e!)[] views, int[] groups,"
-      " str[] projections, Tensor?[] lrs, Tensor?[] weight_decays, float[] numbers, int[] flags,"
-      " Tensor? grad_scale, Tensor? found_inf, Tensor(f!)? steps_skipped, float max_norm,"
-      " Tensor(g!)? grad_norm) -> ()",
+      " Tensor(c!)[] moments2, Tensor(d!)[] steps, Tensor(e!)[] views, Tensor(f!)[] stats,"
+      " int[] groups, str[] projections, Tensor?[] lrs, Tensor?[] weight_decays, float[] numbers,"
+      " int[] flags, Tensor? grad_scale, Tensor? found_inf, Tensor(g!)? steps_skipped,"
+      " float max_norm, Tensor(h!)? grad_norm) -> ()",
       {at::Tag::pt2_compliant_tag});
 }
 TORCH_LIBRARY_IMPL(adamp_fused, CPU, library) { library.impl("step_", step); }

@@ -28,6 +28,7 @@ Entry::Entry(Method method, const py::handle& slot, bool by_host, StepLock& lock
   step = of_state(keys.step);
   counts_on_device = step && !by_host && slot.attr("counts_on_device").cast<bool>();
   if (projection == Projection::kAuto) view = of_state(names().view);
+  if (slot.attr("measured").cast<bool>()) stats = of_state(names().stats);
   if (const py::object owner = slot.attr("owner"); !owner.is_none()) {
     part_ = std::make_unique<DTensorPart>(owner.ptr());
     if (const py::object shard = slot.attr("shard"); !shard.is_none()) part_->set_shard(shard);
@@ -52,6 +53,7 @@ TensorInfo Entry::info() const {
   info.moment1 = moment1.data;
   info.moment2 = moment2.data;
   info.view = static_cast<int32_t*>(view.data);
+  info.stats = static_cast<TensorStats*>(stats.data);
   if (counts_on_device) info.count = step.data;
   info.count_dtype = step && step.is_double() ? DType::kFloat64 : DType::kFloat32;
   if (part_ != nullptr) info.shard = part_->shard;
@@ -60,7 +62,7 @@ TensorInfo Entry::info() const {
 
 void Entry::prefetch() const {
   param.prefetch();
-  for (const Guard* guard : {&moment1, &moment2, &step, &view}) {
+  for (const Guard* guard : {&moment1, &moment2, &step, &view, &stats}) {
     if (*guard) guard->hint.prefetch();
   }
   if (last_grad_.tensor != nullptr) last_grad_.prefetch();
@@ -114,7 +116,7 @@ bool Entry::is_guarded(const Guard& guard, PyObject* value) const {
 
 // Whether every tensor of the state is the one it was, where it was.
 bool Entry::check_state(StepLock& lock) const {
-  const Guard* const all[] = {&moment1, &moment2, &step, &view};
+  const Guard* const all[] = {&moment1, &moment2, &step, &view, &stats};
   int wanted = 0, found = 0;
   for (const Guard* guard : all) wanted += static_cast<bool>(*guard);
   // The keys nearly always are the very strings that we know: then no hash has to be looked up.
@@ -156,7 +158,7 @@ void Entry::end_step() {
   if (grad_address == nullptr) return;
   param.bump_version();
   if (part_ != nullptr) THPVariable_Unpack(part_->param).unsafeGetTensorImpl()->bump_version();
-  for (const Guard* guard : {&moment1, &moment2, &view}) {
+  for (const Guard* guard : {&moment1, &moment2, &view, &stats}) {
     if (*guard) guard->bump_version();
   }
 }

@@ -36,7 +36,7 @@ struct Entry {
 
   // Of a DTensor all that follows is of its local tensor, and of those of its state.
   ParamGuard param;
-  Guard moment1, moment2, step, view;
+  Guard moment1, moment2, step, view, stats;
   PyObject* state = nullptr;           // the dictionary; borrowed, and found anew at every step
   const void* grad_address = nullptr;  // null: nothing to do
   bool has_grad = false;

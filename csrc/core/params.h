@@ -44,6 +44,11 @@ struct ShardSums {
   double pp, gg, pg, pu;  // as in RowSums
 };
 
+// The same of what optimizer.stats() wants to know; see StatSums in stats.h.
+struct ShardStats {
+  double uu, rp, ru, rr;
+};
+
 // The part of a tensor that this process has.
 struct Shard {
   // Null: the tensor is all here, or its update needs no sums of other parts.
@@ -52,6 +57,21 @@ struct Shard {
   // that has a part here. The caller tests the rows, once it has added them up.
   double* row_sums;
   int64_t cols, numel;  // of the whole tensor
+  // Null: nobody asks for statistics. The largest cosine is not added up, but compared.
+  ShardStats* stats;
+  double* max_cosine;
+};
+
+// What optimizer.stats() knows of a tensor: its last step, and some of all steps. The state `stats`
+// holds it; Stat in adamp_fused/_stats.py names the same fields.
+struct TensorStats {
+  double outcomes[3];  // how many steps came to each View
+  double outcome;      // of the last
+  double max_cosine, bound;
+  double pp, gg, pu, uu;  // before the step
+  double rp, ru, rr;      // what the projection took
+  double lr, inv_bias_correction1, decay;
+  double first_pp;  // before the first step
 };
 
 // What of a parameter does not change between steps. Rows are contiguous runs; gradient and moments
@@ -67,6 +87,7 @@ struct TensorInfo {
   void* count;  // the state `step`, where the device keeps it: it is advanced there; else null
   DType count_dtype;  // float32 or float64
   Shard shard;
+  TensorStats* stats;  // null: nobody asks for it
 
   // Of the whole tensor, which the cosine bounds depend on.
   constexpr int64_t whole_cols() const { return shard.sums == nullptr ? cols : shard.cols; }

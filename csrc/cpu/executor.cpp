@@ -45,7 +45,12 @@ class CpuExecutor : public Executor {
     slots_.resize(tiles_.size());
     for (size_t t = 0; t < infos.size(); ++t) {
       tensors_.emplace_back(method, infos[t], tiles_of[t], slots_.data() + tiles_of[t].first);
-      if (tensors_.back().is_shard()) shards_of_tensors_.push_back(static_cast<int32_t>(t));
+      const int32_t index = static_cast<int32_t>(t);
+      if (tensors_.back().is_shard()) {
+        shards_of_tensors_.push_back(index);
+      } else if (tensors_.back().is_measured()) {
+        measured_.push_back(index);
+      }
     }
     for (const Tile& tile : tiles_) scratch_size_.enlarge(tensors_[tile.tensor].scratch_size(tile));
     batch_tiles();
@@ -61,7 +66,8 @@ class CpuExecutor : public Executor {
     int64_t certain_fix_ups = 0, bytes_of_u = 0;
     for (size_t t = 0; t < tensors_.size(); ++t) {
       TensorWork& tensor = tensors_[t];
-      tensor.begin(inputs.grads[t], scalars_[inputs.hyper_indices[t]]);
+      const int32_t index = inputs.hyper_indices[t];
+      tensor.begin(inputs.grads[t], hypers_[index], scalars_[index]);
       if (!tensor.surely_needs_fix_up()) continue;
       if (!tensor.is_shard()) ++certain_fix_ups;
       const int64_t bytes = tensor.bytes_of_u();
@@ -87,6 +93,9 @@ class CpuExecutor : public Executor {
     for (const int32_t t : shards_of_tensors_) {
       if (tensors_[t].stepped()) tensors_[t].publish();
     }
+    for (const int32_t t : measured_) {
+      if (tensors_[t].stepped()) tensors_[t].note_stats();
+    }
     return true;
   }
 
@@ -94,7 +103,9 @@ class CpuExecutor : public Executor {
     if (is_skipped(control_)) return;
     for (const int32_t t : shards_of_tensors_) {
       TensorWork& tensor = tensors_[t];
-      if (tensor.stepped() && tensor.decide_whole()) fix_ups_.add(tensor.tiles());
+      if (!tensor.stepped()) continue;
+      if (tensor.decide_whole()) fix_ups_.add(tensor.tiles());
+      if (tensor.is_measured()) tensor.note_stats();
     }
     if (fix_ups_.any()) on_all_threads([this](int64_t thread) { work(thread); });
   }
@@ -259,6 +270,7 @@ class CpuExecutor : public Executor {
 
   std::deque<TensorWork> tensors_;
   std::vector<int32_t> shards_of_tensors_;     // TensorWork::is_shard()
+  std::vector<int32_t> measured_;              // is_measured(), of the others
   std::vector<std::atomic<int64_t>> arrived_;  // tiles of each tensor
   std::vector<Tile> tiles_;
   std::vector<int64_t> batches_;          // the first tile of each, and the end

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "../core/projection.h"
+#include "../core/stats.h"
 
 namespace adamp {
 
@@ -48,15 +48,16 @@ struct Behind {
 
 // The loops of one method and storage type.
 struct RowLoops {
-  // Moves the moments of a block; leaves the four sums of each row in `sums` (if wanted);
-  // applies `now` in the same sweep (if wanted), which makes it the only pass over memory.
+  // Moves the moments of a block; leaves the four sums of each row in `sums` (if wanted), and the
+  // sum of its u*u in `uu` (if not null); applies `now` in the same sweep (if wanted), which makes
+  // it the only pass over memory.
   //
   // `kept`: null, or a buffer for each u in the type of the arithmetic, so that an update a moment
   // later needs no second square root and division. `behind`: null, or an earlier block with as
   // many columns and at least as many rows, which is updated in the same sweep: it is still in
   // cache, and the memory goes on working meanwhile. Its `kept` may be this block's.
   void (*accumulate)(const Block& block, const ScalarPair&, Accumulate, RowUpdate<double> now,
-                     RowSums<double>* sums, void* kept, const Behind* behind);
+                     RowSums<double>* sums, double* uu, void* kept, const Behind* behind);
   // Updates a block as accumulate() does with one that is behind.
   void (*apply_kept)(const Behind&, const ScalarPair&);
   // Applies `next` to all rows. `previous` (or null): what was applied already and is rolled back
@@ -65,6 +66,8 @@ struct RowLoops {
                 const RowUpdate<double>* previous);
   // Whether every row of a block of thin rows passes the cosine test. Before they are updated.
   bool (*thin_rows_pass)(const Block&, const ScalarPair&, double bound);
+  // What thin rows add to the statistics of their tensor, but for uu. Before accumulate().
+  StatSums<double> (*thin_row_stats)(const Block&, const ScalarPair&);
   // Updates thin rows channel-wise. `kept` as above, or null: u is computed again. `previous` as
   // above, of all rows; needs `kept` to be null.
   void (*project_thin_rows)(const Block&, const ScalarPair&, const void* kept,

@@ -45,7 +45,7 @@ struct Loops {
     state_t* v;
   };
   struct LaneSums {
-    Lanes pp, gg, pg, pu;
+    Lanes pp, gg, pg, pu, uu;
   };
 
   static ADAMP_FN Pointers pointers(const Block& block) {
@@ -102,7 +102,7 @@ struct Loops {
     return {p, get<kTail>(at.g + i, count), get<kTail>(at.m + i, count), v};
   }
 
-  template <bool kSums, bool kUpdate, bool kKeep, bool kTail>
+  template <bool kSums, bool kUu, bool kUpdate, bool kKeep, bool kTail>
   static ADAMP_FN void accumulate_lanes(const Pointers& at, int64_t i, int64_t count,
                                         const Inputs& in, const Scalars<S>& h, S shrink,
                                         LaneSums& sums, [[maybe_unused]] S* kept) {
@@ -120,6 +120,7 @@ struct Loops {
       sums.pg += p * g;
       sums.pu += p * u;
     }
+    if constexpr (kUu) sums.uu += u * u;
     if constexpr (kKeep) put<kTail>(kept + i, u, count);
     if constexpr (kUpdate)
       put<kTail>(at.p + i, apply_update(p, u, RowUpdate<S>{shrink, S(0)}, h), count);
@@ -170,7 +171,7 @@ struct Loops {
   // kTurn vectors of a row, from element i of the block; kBehind: and those at the same place of
   // the block behind. All loads come before the first store: a load from where a store has just
   // been, but for whole pages, is taken to wait for it, and large arrays lie alike in their pages.
-  template <bool kSums, bool kUpdate, bool kKeep, bool kBehind, bool kLong, int kTurn>
+  template <bool kSums, bool kUu, bool kUpdate, bool kKeep, bool kBehind, bool kLong, int kTurn>
   static ADAMP_FN void accumulate_turn(const Pointers& at, int64_t i, const Scalars<S>& h, S shrink,
                                        LaneSums& sums, S* kept, const Later& behind,
                                        RowUpdate<S> update) {
@@ -190,14 +191,14 @@ struct Loops {
       }
     }
     for (int k = 0; k < kTurn; ++k) {
-      accumulate_lanes<kSums, kUpdate, kKeep, false>(at, i + k * kLanes, kLanes, in[k], h, shrink,
+      accumulate_lanes<kSums, kUu, kUpdate, kKeep, false>(at, i + k * kLanes, kLanes, in[k], h, shrink,
                                                      sums, kept);
     }
   }
 
   // One row, from element i of the block; kBehind: and the row at the same place of the block
   // behind; kLong: they are longer than kLongRow.
-  template <bool kSums, bool kUpdate, bool kKeep, bool kBehind, bool kLong>
+  template <bool kSums, bool kUu, bool kUpdate, bool kKeep, bool kBehind, bool kLong>
   static ADAMP_FN LaneSums accumulate_row(const Pointers& at, int64_t i, int64_t cols,
                                           const Scalars<S>& h, S shrink, S* kept,
                                           const Later& behind, RowUpdate<S> update) {
@@ -207,11 +208,11 @@ struct Loops {
     const int64_t end = i + cols;
     LaneSums sums = {};
     for (; i + kTurn * kLanes <= end; i += kTurn * kLanes) {
-      accumulate_turn<kSums, kUpdate, kKeep, kBehind, kLong, kTurn>(at, i, h, shrink, sums, kept,
+      accumulate_turn<kSums, kUu, kUpdate, kKeep, kBehind, kLong, kTurn>(at, i, h, shrink, sums, kept,
                                                                     behind, update);
     }
     if (kTurn > 1 && i + kLanes <= end) {
-      accumulate_turn<kSums, kUpdate, kKeep, kBehind, kLong, 1>(at, i, h, shrink, sums, kept,
+      accumulate_turn<kSums, kUu, kUpdate, kKeep, kBehind, kLong, 1>(at, i, h, shrink, sums, kept,
                                                                 behind, update);
       i += kLanes;
     }
@@ -220,7 +221,7 @@ struct Loops {
       if constexpr (kBehind) {
         update_lanes<true>(behind, i, count, read<true>(behind, i, count), h, update);
       }
-      accumulate_lanes<kSums, kUpdate, kKeep, true>(at, i, count, read<true>(at, i, count), h,
+      accumulate_lanes<kSums, kUu, kUpdate, kKeep, true>(at, i, count, read<true>(at, i, count), h,
                                                     shrink, sums, kept);
     }
     return sums;
@@ -237,9 +238,10 @@ struct Loops {
     }
   }
 
-  template <bool kSums, bool kUpdate, bool kKeep>
+  template <bool kSums, bool kUu, bool kUpdate, bool kKeep>
   static void accumulate_rows(const Block& block, const Scalars<S>& h, S shrink,
-                              RowSums<double>* sums, S* kept, const Behind* behind) {
+                              RowSums<double>* sums, [[maybe_unused]] double* uu, S* kept,
+                              const Behind* behind) {
     const Pointers at = pointers(block);
     const Later back = behind == nullptr ? Later() : later(*behind);
     for (int64_t row = 0; row < block.rows; ++row) {
@@ -248,39 +250,47 @@ struct Loops {
       const RowUpdate<S> update = both ? narrowed(behind->rows[row].update) : RowUpdate<S>();
       LaneSums lanes;
       if (!both) {
-        lanes = accumulate_row<kSums, kUpdate, kKeep, false, false>(at, i, block.cols, h, shrink,
+        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, false, false>(at, i, block.cols, h, shrink,
                                                                     kept, back, update);
       } else if (block.cols <= kLongRow) {
-        lanes = accumulate_row<kSums, kUpdate, kKeep, true, false>(at, i, block.cols, h, shrink,
+        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, true, false>(at, i, block.cols, h, shrink,
                                                                    kept, back, update);
       } else {
-        lanes = accumulate_row<kSums, kUpdate, kKeep, true, true>(at, i, block.cols, h, shrink,
+        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, true, true>(at, i, block.cols, h, shrink,
                                                                   kept, back, update);
       }
       if constexpr (kSums) sums[row] = row_sums(lanes.pp, lanes.gg, lanes.pg, lanes.pu);
+      if constexpr (kUu) uu[row] = row_sums(lanes.uu, Lanes(), Lanes(), Lanes()).pp;
     }
     if (behind != nullptr) update_rows(*behind, block.rows, h);
   }
 
   static void accumulate(const Block& block, const ScalarPair& pair, Accumulate what,
-                         RowUpdate<double> now, RowSums<double>* sums, void* kept,
+                         RowUpdate<double> now, RowSums<double>* sums, double* uu, void* kept,
                          const Behind* behind) {
     const Scalars<S> h = of_type(pair, S());
     const S shrink = static_cast<S>(now.shrink);
     S* const buffer = static_cast<S*>(kept);
-    switch (what) {
-      case Accumulate::kSums:
-        if constexpr (kKeeps) {
-          if (buffer != nullptr) {
-            return accumulate_rows<true, false, true>(block, h, shrink, sums, buffer, behind);
-          }
-        }
-        return accumulate_rows<true, false, false>(block, h, shrink, sums, nullptr, behind);
-      case Accumulate::kUpdate:
-        return accumulate_rows<false, true, false>(block, h, shrink, sums, nullptr, nullptr);
-      default:
-        return accumulate_rows<true, true, false>(block, h, shrink, sums, nullptr, nullptr);
+    if (what == Accumulate::kUpdate) {
+      return accumulate_rows<false, false, true, false>(block, h, shrink, sums, uu, nullptr,
+                                                        nullptr);
     }
+    if (uu != nullptr) return accumulate_sums<true>(block, h, what, shrink, sums, uu, buffer, behind);
+    return accumulate_sums<false>(block, h, what, shrink, sums, uu, buffer, behind);
+  }
+
+  template <bool kUu>
+  static void accumulate_sums(const Block& block, const Scalars<S>& h, Accumulate what, S shrink,
+                              RowSums<double>* sums, double* uu, S* kept, const Behind* behind) {
+    if (what == Accumulate::kSumsAndUpdate) {
+      return accumulate_rows<true, kUu, true, false>(block, h, shrink, sums, uu, nullptr, nullptr);
+    }
+    if constexpr (kKeeps) {
+      if (kept != nullptr) {
+        return accumulate_rows<true, kUu, false, true>(block, h, shrink, sums, uu, kept, behind);
+      }
+    }
+    accumulate_rows<true, kUu, false, false>(block, h, shrink, sums, uu, nullptr, behind);
   }
 
   static void update_rows(const Behind& behind, int64_t first, const Scalars<S>& h) {
@@ -360,6 +370,32 @@ struct Loops {
     int64_t i = 0;
     for (; i + kLanes <= numel; i += kLanes) body(std::false_type(), i, kLanes);
     if (i < numel) body(std::true_type(), i, numel - i);
+  }
+
+  // u is computed as accumulate() will, and rounded to nothing: it is for statistics.
+  static StatSums<double> thin_row_stats(const Block& block, const ScalarPair& pair) {
+    const Scalars<S> h = of_type(pair, S());
+    const Pointers at = pointers(block);
+    alignas(64) S p[kChunkElements], g[kChunkElements], u[kChunkElements];
+    StatSums<double> total = {};
+    for (int64_t row = 0, rows; row < block.rows; row += rows) {
+      rows = chunk_rows(block.cols, block.rows - row);
+      by_lanes(rows * block.cols, [&](auto tail, int64_t i, int64_t count) {
+        constexpr bool kTail = decltype(tail)::value;
+        const Inputs in = read<kTail>(at, row * block.cols + i, count);
+        const Lanes grad = in.g * h.factor;
+        const Lanes m = M::moment1(in.m, grad, h);
+        Lanes v = in.p;
+        if constexpr (kMoment2) v = M::moment2(in.v, grad, h);
+        Lanes perturbed = perturb(m, v, grad, h);
+        if constexpr (kTail) perturbed = keep_first(perturbed, count);
+        store(p + i, in.p);
+        store(g + i, grad);
+        store(u + i, perturbed);
+      });
+      add_to(total, stats_of_rows(p, g, u, rows, block.cols, pair.in_double));
+    }
+    return total;
   }
 
   static void project_thin_rows(const Block& block, const ScalarPair& pair, const void* kept,
@@ -465,10 +501,10 @@ struct ByNesterov {
   using Without = Loops<M, Types, false>;
 
   static void accumulate(const Block& block, const ScalarPair& pair, Accumulate what,
-                         RowUpdate<double> now, RowSums<double>* sums, void* kept,
+                         RowUpdate<double> now, RowSums<double>* sums, double* uu, void* kept,
                          const Behind* behind) {
     const auto loop = pair.in_float.nesterov ? With::accumulate : Without::accumulate;
-    loop(block, pair, what, now, sums, kept, behind);
+    loop(block, pair, what, now, sums, uu, kept, behind);
   }
   static void apply_kept(const Behind& behind, const ScalarPair& pair) {
     const auto loop = pair.in_float.nesterov ? With::apply_kept : Without::apply_kept;
@@ -478,6 +514,10 @@ struct ByNesterov {
                     const RowUpdate<double>* previous) {
     const auto loop = pair.in_float.nesterov ? With::apply : Without::apply;
     loop(block, pair, next, previous);
+  }
+  static StatSums<double> thin_row_stats(const Block& block, const ScalarPair& pair) {
+    const auto loop = pair.in_float.nesterov ? With::thin_row_stats : Without::thin_row_stats;
+    return loop(block, pair);
   }
   static void project_thin_rows(const Block& block, const ScalarPair& pair, const void* kept,
                                 const RowUpdate<double>* previous) {
@@ -491,7 +531,8 @@ const RowLoops& loops_of_types() {
   using Either = ByNesterov<M, Types>;
   static constexpr RowLoops loops = {
       Either::accumulate,    Either::apply_kept,        Either::apply,
-      thin_rows_pass<Types>, Either::project_thin_rows, squares<Types>};
+      thin_rows_pass<Types>, Either::thin_row_stats,    Either::project_thin_rows,
+      squares<Types>};
   return loops;
 }
 

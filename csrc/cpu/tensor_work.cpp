@@ -39,8 +39,9 @@ TensorWork::TensorWork(Method method, const TensorInfo& info, const TileRange& t
       slots_(slots),
       rows_are_split_(rows_span_tiles() || rows_span_shards()) {}
 
-void TensorWork::begin(const void* grad, const ScalarPair& scalars) {
+void TensorWork::begin(const void* grad, const Hyper& hyper, const ScalarPair& scalars) {
   grad_ = grad;
+  hyper_ = &hyper;
   scalars_ = &scalars;
   kept_ = nullptr;
   if (grad == nullptr || info_.projection == Projection::kOff) return;
@@ -104,30 +105,34 @@ Scratch::Size TensorWork::scratch_size(const Tile& tile) const {
   if (info_.projection == Projection::kOff) return {};
   const int64_t rows = tile.row_end - tile.row_begin, cols = tile.col_end - tile.col_begin;
   const int64_t of_row = cols * size_of_u(info_.dtype);
-  if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0};
+  if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0, 0};
   // Where row sums are not taken, all rows of a tile get one update.
   const bool may_be_by_rows =
       info_.projection != Projection::kLayer && (info_.cols > kHeldCols || rows_span_shards());
   if (one_tile()) {
     const int64_t by_rows = may_be_by_rows && !thin() ? rows : 1;
-    return {rows * of_row, by_rows, by_rows};
+    return {rows * of_row, by_rows, is_measured() ? by_rows : 0, by_rows};
   }
-  if (!may_be_by_rows) return {0, 0, 1};
+  if (!may_be_by_rows) return {0, 0, 0, 1};
   const int64_t at_once = rows_of_block(kBlockElements, cols);
   const int64_t behind = rows_of_block(kBlockElementsBehind, cols);
-  return {behind * of_row, at_once, std::max(rows, 2 * at_once)};
+  return {behind * of_row, at_once, is_measured() ? at_once : 0, std::max(rows, 2 * at_once)};
 }
 
 void TensorWork::accumulate(const Tile& tile, Scratch& scratch) {
   if (info_.projection == Projection::kOff) {
-    loops_.accumulate(block_of(tile).as_run(), *scalars_, Accumulate::kUpdate,
-                      plain_update(options()), nullptr, nullptr, nullptr);
+    if (is_measured()) {
+      slots_[tile.slot - tiles_.first] = accumulate_measured(tile);
+    } else {
+      loops_.accumulate(block_of(tile).as_run(), *scalars_, Accumulate::kUpdate,
+                        plain_update(options()), nullptr, nullptr, nullptr, nullptr);
+    }
     return;
   }
-  if (projects_in_place()) {
-    accumulate_runs(tile, scratch.kept.data());
-  } else if (one_tile()) {
+  if (steps_whole()) {
     step_whole(tile, scratch);
+  } else if (projects_in_place()) {
+    slots_[tile.slot - tiles_.first] = accumulate_runs(tile, scratch.kept.data());
   } else if (!by_rows_) {
     slots_[tile.slot - tiles_.first] =
         accumulate_runs(tile, kept_of(tile.row_begin, tile.col_begin));
@@ -136,15 +141,25 @@ void TensorWork::accumulate(const Tile& tile, Scratch& scratch) {
   }
 }
 
+// Sweeps a tile that needs no sums but for statistics.
+TensorWork::Slot TensorWork::accumulate_measured(const Tile& tile) const {
+  Slot slot = {};
+  loops_.accumulate(block_of(tile).as_run(), *scalars_, Accumulate::kSumsAndUpdate,
+                    plain_update(options()), &slot.sums, &slot.stats.uu, nullptr, nullptr);
+  return slot;
+}
+
 // A tensor of one tile is decided while it is in cache: nothing has to be predicted.
 void TensorWork::step_whole(const Tile& tile, Scratch& scratch) {
   const Block block = block_of(tile);
   void* const kept = scratch.kept.data();
   int64_t failed_rows = 0;
   total_ = {};
+  stats_ = {};
   if (by_rows_) {
     loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
-                      kept, nullptr);
+                      is_measured() ? scratch.uu.data() : nullptr, kept, nullptr);
+    measure(block, scratch, stats_);
     for (int64_t row = 0; row < block.rows; ++row) {
       const RowSums<double>& sums = scratch.sums[row];
       add_to(total_, sums);
@@ -153,6 +168,7 @@ void TensorWork::step_whole(const Tile& tile, Scratch& scratch) {
   } else {
     const Slot slot = accumulate_runs(tile, kept);
     total_ = slot.sums;
+    stats_ = slot.stats;
     failed_rows = slot.failed_rows;
   }
   decide_by(failed_rows);
@@ -175,9 +191,15 @@ TensorWork::Slot TensorWork::accumulate_runs(const Tile& tile, void* kept) const
     if (info_.projection == Projection::kAuto && slot.failed_rows == 0) {
       slot.failed_rows += !loops_.thin_rows_pass(block, *scalars_, bound_);
     }
+    StatSums<double> stats = {};
+    if (is_measured() && measures_rows(info_.projection)) {
+      stats = loops_.thin_row_stats(block, *scalars_);
+    }
     RowSums<double> sums;
-    loops_.accumulate(block.as_run(), *scalars_, what, plain, &sums, kept, nullptr);
+    loops_.accumulate(block.as_run(), *scalars_, what, plain, &sums,
+                      is_measured() ? &stats.uu : nullptr, kept, nullptr);
     add_to(slot.sums, sums);
+    add_to(slot.stats, stats);
     if (projects_in_place()) {
       loops_.project_thin_rows(block, *scalars_, kept, nullptr);
     } else if (kept != nullptr) {
@@ -222,9 +244,11 @@ void TensorWork::accumulate_blocks(const Tile& tile, Scratch& scratch) {
     Behind::Row* const rows = scratch.rows.data() + turn * rows_each;
     // The sweep reads each old u before it writes the new one in its place.
     void* const kept = keeps ? scratch.kept.data() : kept_of(row, tile.col_begin);
-    loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(), kept,
+    loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(),
+                      is_measured() ? scratch.uu.data() : nullptr, kept,
                       behind.rows == nullptr ? nullptr : &behind);
     judge(block, row, scratch.sums.data(), slot, rows);
+    measure(block, scratch, slot.stats);
     if (keeps) behind = {block, rows, kept};
   }
   if (keeps) loops_.apply_kept(behind, *scalars_);
@@ -256,6 +280,19 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
   }
 }
 
+// Adds up the statistics of rows whose sums are known; of rows that are split, for now what their
+// pieces have.
+void TensorWork::measure(const Block& block, const Scratch& scratch,
+                         StatSums<double>& stats) const {
+  if (!is_measured()) return;
+  for (int64_t i = 0; i < block.rows; ++i) {
+    StatSums<double> row = {};
+    if (!rows_are_split_) row = stats_of_row(scratch.sums[i], options());
+    row.uu = scratch.uu[i];
+    add_to(stats, row);
+  }
+}
+
 // Decides the tensor by its total_.
 void TensorWork::decide_by(int64_t failed_rows) {
   const double numel = static_cast<double>(info_.whole_numel());
@@ -269,10 +306,12 @@ TensorWork::Slot TensorWork::reduce() {
   Slot all = {};
   for (int64_t i = 0; i < tiles_.count; ++i) {
     add_to(all.sums, slots_[i].sums);
+    add_to(all.stats, slots_[i].stats);
     all.failed_rows += slots_[i].failed_rows;
     all.pending_rows += slots_[i].pending_rows;
   }
   total_ = all.sums;
+  stats_ = all.stats;
   return all;
 }
 
@@ -294,6 +333,7 @@ void TensorWork::reduce_split_rows() {
     RowSums<double> sums = {};
     for (int64_t i = 0; i < pieces; ++i) add_to(sums, first[i].sums);
     first->failed_rows = !rows_span_shards() && !row_passes(sums);
+    if (is_measured() && !rows_span_shards()) add_to(first->stats, stats_of_row(sums, options()));
     first->pending_rows = !note_row(row, sums);
   }
 }
@@ -315,11 +355,17 @@ void TensorWork::publish() {
   pending_rows_ = all.pending_rows;
   *info_.shard.sums = {
       1, static_cast<double>(all.failed_rows), total_.pp, total_.gg, total_.pg, total_.pu};
+  if (info_.shard.stats == nullptr) return;
+  *info_.shard.stats = {stats_.uu, stats_.rp, stats_.ru, stats_.rr};
+  *info_.shard.max_cosine = stats_.max_cosine;
 }
 
 bool TensorWork::decide_whole() {
   const ShardSums& sums = *info_.shard.sums;
   total_ = {sums.pp, sums.gg, sums.pg, sums.pu};
+  if (const ShardStats* const stats = info_.shard.stats; stats != nullptr) {
+    stats_ = {stats->uu, stats->rp, stats->ru, stats->rr, *info_.shard.max_cosine};
+  }
   decide_by(static_cast<int64_t>(sums.failed_rows));
   if (rows_span_shards()) {
     for (int64_t row = 0; row < info_.rows; ++row) {
@@ -327,7 +373,14 @@ bool TensorWork::decide_whole() {
       records_[row].pu = info_.shard.row_sums[4 * row + 3];
     }
   }
-  return pending_rows_ > 0 || !prediction_holds(speculation_, outcome_);
+  // The sums may have been for statistics alone.
+  return needs_decision() && (pending_rows_ > 0 || !prediction_holds(speculation_, outcome_));
+}
+
+void TensorWork::note_stats() {
+  if (!needs_decision() && !steps_whole() && !is_shard()) reduce();
+  if (info_.projection != Projection::kAuto) decide_by(0);
+  adamp::note_stats(info_, outcome_, total_, stats_, hyper_->numbers, options());
 }
 
 void TensorWork::fix_up(const Tile& tile, Scratch& scratch) {

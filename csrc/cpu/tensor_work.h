@@ -23,11 +23,12 @@ int64_t tile_size_of(const TensorInfo& info);
 // for what they still have to get. Made before a step begins: in it nothing may fail.
 struct Scratch {
   struct Size {
-    int64_t kept = 0, sums = 0, rows = 0;  // bytes, rows, rows
+    int64_t kept = 0, sums = 0, uu = 0, rows = 0;  // bytes, rows, rows, rows
 
     void enlarge(const Size& other) {
       kept = std::max(kept, other.kept);
       sums = std::max(sums, other.sums);
+      uu = std::max(uu, other.uu);
       rows = std::max(rows, other.rows);
     }
   };
@@ -35,11 +36,13 @@ struct Scratch {
   explicit Scratch(const Size& size) {
     set(kept, (size.kept + 7) / 8);
     set(sums, size.sums);
+    set(uu, size.uu);
     set(rows, size.rows);
   }
 
   std::vector<double> kept;  // as bytes; float64 is the largest
   std::vector<RowSums<double>> sums;
+  std::vector<double> uu;
   std::vector<Behind::Row> rows;
 
  private:
@@ -57,11 +60,12 @@ class TensorWork {
   struct Slot {
     RowSums<double> sums;
     int64_t failed_rows, pending_rows;
+    StatSums<double> stats;  // where they are asked for
   };
   TensorWork(Method method, const TensorInfo& info, const TileRange& tiles, Slot* slots);
 
   // Says what the running step is given; `grad` null: the tensor is left alone.
-  void begin(const void* grad, const ScalarPair& scalars);
+  void begin(const void* grad, const Hyper& hyper, const ScalarPair& scalars);
   // Gives it a buffer to keep each u until it is decided, so that the fix-up pass needs no second
   // square root and division. After begin(), where surely_needs_fix_up().
   void keep_u_in(void* buffer) { kept_ = buffer; }
@@ -94,6 +98,10 @@ class TensorWork {
   void publish();
   bool decide_whole();
   void fix_up(const Tile& tile, Scratch& scratch);
+  // Whether optimizer.stats() asks for the tensor: when it has been decided, and when all of its
+  // tiles have been accumulated, note_stats() follows.
+  bool is_measured() const { return info_.stats != nullptr; }
+  void note_stats();
 
  private:
   // Left by each row of a tensor of several tiles, for the fix-up pass.
@@ -107,6 +115,10 @@ class TensorWork {
   bool rows_span_tiles() const { return tiles_.count > info_.rows; }
   bool rows_span_shards() const { return info_.shard.row_sums != nullptr; }
   bool thin() const { return info_.cols <= kThinCols; }
+  // Whether it is decided and updated while its only tile is in cache.
+  bool steps_whole() const {
+    return one_tile() && info_.projection != Projection::kOff && !projects_in_place();
+  }
   // Thin rows whose outcome is fixed: each block is projected while it is in L1.
   bool projects_in_place() const {
     return thin() && info_.projection == Projection::kChannel && !rows_span_shards();
@@ -121,8 +133,10 @@ class TensorWork {
   void step_whole(const Tile& tile, Scratch& scratch);
   void accumulate_blocks(const Tile& tile, Scratch& scratch);
   Slot accumulate_runs(const Tile& tile, void* kept) const;
+  Slot accumulate_measured(const Tile& tile) const;
   void judge(const Block& block, int64_t first_row, const RowSums<double>* sums, Slot& slot,
              Behind::Row* rows);
+  void measure(const Block& block, const Scratch& scratch, StatSums<double>& stats) const;
   void reduce_split_rows();
   bool note_row(int64_t row, const RowSums<double>& sums);
   template <class Sums>
@@ -139,6 +153,7 @@ class TensorWork {
 
   // Of the running step.
   const void* grad_ = nullptr;
+  const Hyper* hyper_ = nullptr;
   const ScalarPair* scalars_ = nullptr;
   void* kept_ = nullptr;  // null: no u is kept
   double bound_ = 0;      // of the cosine of a row
@@ -146,6 +161,7 @@ class TensorWork {
   View outcome_ = View::kNone;
   bool by_rows_ = false;  // takes_row_sums(), and keeps them in records_
   RowSums<double> total_ = {};
+  StatSums<double> stats_ = {};
   int64_t pending_rows_ = 0;        // of a shard
   std::vector<RowRecord> records_;  // of its rows; empty until they are needed
 };

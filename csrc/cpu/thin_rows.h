@@ -104,6 +104,23 @@ bool rows_pass(const S* p, const S* g, int64_t rows, int64_t cols, double bound,
   return true;
 }
 
+// What the rows of a chunk add to the statistics of their tensor, but for uu.
+template <class S>
+StatSums<double> stats_of_rows(const S* p, const S* g, const S* u, int64_t rows, int64_t cols,
+                               const Scalars<double>& h) {
+  ChunkRows pp, gg, pg, pu;
+  dot_rows(p, p, rows, cols, pp);
+  dot_rows(g, g, rows, cols, gg);
+  dot_rows(p, g, rows, cols, pg);
+  dot_rows(p, u, rows, cols, pu);
+  StatSums<double> total = {};
+  for (int64_t row = 0; row < rows; ++row) {
+    const RowSums<double> sums = {pp.values[row], gg.values[row], pg.values[row], pu.values[row]};
+    add_to(total, stats_of_row(sums, h));
+  }
+  return total;
+}
+
 // A value for each row -> that value for each of its elements, in `to` where these are several.
 template <class S>
 ADAMP_FN const S* spread(const S* of_row, int64_t rows, int64_t cols, ChunkElements<S>& to) {
