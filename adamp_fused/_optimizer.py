@@ -141,13 +141,10 @@ class ProjectedOptimizer(Optimizer):
             slots = []
             for index, group in enumerate(self.param_groups):
                 self._check_group(index)
-                on_device = self._counts_on_device(group)
                 for i, param in enumerate(group["params"]):
                     if param.requires_grad and not is_lazy(param):
                         state = self.state.get(param, {})  # without an entry where there is none
-                        slots.append(
-                            Slot(param, None, state, group, index, on_device, self._measures)
-                        )
+                        slots.append(self._slot(param, None, state, group, index))
                         self._check_slot(slots[-1], self._name(index, i))
             _state.complete(self._method, slots, self.state)
             self._plans = []
@@ -492,10 +489,8 @@ class ProjectedOptimizer(Optimizer):
                 name = self._name(group_index, i)
                 _checks.check_once(param, name, seen)
                 # .get: looking up a defaultdict would make an entry.
-                state, on_device = self.state.get(param, {}), self._counts_on_device(group)
-                slot = Slot(
-                    param, param.grad, state, group, group_index, on_device, self._measures
-                )
+                state = self.state.get(param, {})
+                slot = self._slot(param, param.grad, state, group, group_index)
                 if slot.grad is None and not slot.state:
                     continue
                 try:
@@ -513,6 +508,12 @@ class ProjectedOptimizer(Optimizer):
                         written.append((dtensor.local(value), name, key))
         check_apart(written)
         return slots
+
+    def _slot(
+        self, param: Tensor, grad: Tensor | None, state: Any, group: dict[str, Any], index: int
+    ) -> Slot:
+        on_device = self._counts_on_device(group)
+        return Slot(param, grad, state, group, index, on_device, measured=self._measures)
 
     def _check_slot(self, slot: Slot, name: str) -> None:
         if dtensor.is_dtensor(slot.param) or dtensor.is_dtensor(slot.grad):

@@ -80,12 +80,12 @@ class Slot:
     group_index: int
     #: ``step`` lives beside the parameter and is advanced there; the host never reads it.
     counts_on_device: bool = False
-    #: The step leaves its sums in the state ``stats``.
-    measured: bool = False
     #: The DTensor whose local tensor ``param`` is.
     owner: Tensor | None = None
     #: Where the step needs sums of the other parts.
     shard: Shard | None = None
+    #: The step leaves its sums in the state ``stats``.
+    measured: bool = False
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 import adamp_fused
 from parity import oracle
 from parity.gradients import generator, noise, scripted
+from parity.stats_oracle import stats_of
 from sharding import parts
 
 ORACLES = {"AdamP": oracle.adamp_step, "SGDP": oracle.sgdp_step}
@@ -55,6 +56,7 @@ class Case:
         grad_scale: what GradScaler would have multiplied the gradients by.
         infinite: steps that are skipped since one process has found an infinity, and which one;
             -1: all have.
+        stats: of the optimizer.
     """
 
     kind: str
@@ -69,6 +71,7 @@ class Case:
     max_grad_norm: float | None = None
     grad_scale: float | None = None
     infinite: dict[int, int] = field(default_factory=dict)
+    stats: bool = False
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Found:
         numbers: how many numbers were added up in the last step.
         norm_error: the largest difference of the gradients' norm, relative.
         skipped: the skipped steps, less what the optimizer counted.
+        stats_error: the largest difference of a number of ``stats()``, relative.
     """
 
     error: float = 0.0
@@ -92,6 +96,7 @@ class Found:
     numbers: int = 0
     norm_error: float = 0.0
     skipped: int = 0
+    stats_error: float = 0.0
 
 
 @contextlib.contextmanager
@@ -185,6 +190,8 @@ def make(case: Case, wholes: list[Whole], **options: Any) -> Any:
         options["grad_scaling"] = True
     if case.max_grad_norm is not None:
         options["max_grad_norm"] = case.max_grad_norm
+    if case.stats:
+        options["stats"] = True
     return cls(groups, backend=case.backend, **{**case.options, **options})
 
 
@@ -238,6 +245,8 @@ def run(case: Case) -> Found | None:
         found.skipped += skipping and bool(present or optimizer.state)
         if present and not skipping:
             factor = clipped(case, found, optimizer, [grads[i] for i in present])
+            if case.stats:
+                compare_stats(found, optimizer, wholes, {i: grads[i] * factor for i in present})
             for i in present:
                 wholes[i].step(grads[i] * factor)
         for whole in wholes:
@@ -246,6 +255,27 @@ def run(case: Case) -> Found | None:
     if optimizer.steps_skipped is not None:
         found.skipped -= int(optimizer.steps_skipped)
     return found
+
+
+def compare_stats(
+    found: Found, optimizer: Any, wholes: list[Whole], grads: dict[int, Tensor]
+) -> None:
+    """Compare ``stats()`` with the oracle's, which is still to make the step."""
+    names = [
+        f"group {index}, parameter {i}"
+        for index, group in enumerate(optimizer.param_groups)
+        for i in range(len(group["params"]))
+    ]
+    got = optimizer.stats()
+    for i, grad in grads.items():
+        whole = wholes[i]
+        oracle_of = ORACLES[whole.case.kind]
+        want = stats_of(oracle_of, whole.p, grad, whole.state, whole.options, oracle.exact)
+        assert got[names[i]]["outcome"] == want.pop("outcome")
+        for key, value in want.items():
+            # Beside 1: cosines, shares and angles are those of differences.
+            error = abs(got[names[i]][key] - value) / max(abs(value), 1)
+            found.stats_error = max(found.stats_error, error)
 
 
 def give_scale(case: Case, optimizer: Any, number: int) -> bool:
