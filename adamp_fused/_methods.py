@@ -53,7 +53,6 @@ class Method:
         """Update the moments; return the raw update ``u``, the step size and the weight decay."""
         raise NotImplementedError
 
-
     @staticmethod
     def inv_bias_correction1(state: dict[str, Tensor], group: dict[str, Any]) -> Any:
         """What ``u`` is multiplied by beside the learning rate; after :meth:`accumulate`."""
@@ -95,7 +94,6 @@ class AdamP(Method):
         u = F.adam_perturb(numerator, v.sqrt(), bias_correction2**-0.5, group["eps"])
         lr = group["lr"]
         return u, _like(lr / bias_correction1, g), _like(lr * group["weight_decay"], g)
-
 
     @staticmethod
     def inv_bias_correction1(state: dict[str, Tensor], group: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
 """A step inside of ``torch.compile``: the arguments of ``torch.ops.adamp_fused.step_``.
 
 The operator (csrc/binding/operator.cpp) is one call for all groups, which the compiler sees as what
-it is: it writes weights, moments, counts, outcomes and statistics. Outside of a compiled function nobody uses
-it.
+it is: it writes weights, moments, counts, outcomes and statistics. Outside of a compiled function
+nobody uses it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ class Measurement:
         if sums.pp.numel() == 0:
             return torch.zeros_like(self._uu)
         norm_p, norm_g = sums.pp.sqrt().clamp(min=self._eps), sums.gg.sqrt().clamp(min=self._eps)
-        return F.abs_cosine(sums.pg, norm_p, norm_g).max()
+        largest: Tensor = F.abs_cosine(sums.pg, norm_p, norm_g).max()
+        return largest
 
     def _removed_by_rows(self, rows: Sums) -> tuple[Tensor, Tensor, Tensor]:
         radial = F.radial_coefficient(rows.pu, rows.pp.sqrt(), self._eps)

@@ -81,7 +81,7 @@ class Reduction:
         params: list[tuple[Any, int, str]],
         groups: Groups,
         device: torch.device,
-        measured: bool,
+        measured: bool = False,
     ) -> None:
         """Lay out the buffer.
 

@@ -34,8 +34,7 @@ class Reductions:
                 if dtensor.is_dtensor(param):
                     listed.setdefault(param.device, []).append((param, index, name(index, i)))
         made = {
-            device: Reduction(params, groups, device, measured)
-            for device, params in listed.items()
+            device: Reduction(params, groups, device, measured) for device, params in listed.items()
         }
         shared = {device: reduction for device, reduction in made.items() if reduction.has_others}
         return cls(shared) if shared else None

@@ -45,7 +45,11 @@ def stats_of(
     options: dict[str, Any],
     store: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    """Of one step from ``p`` and ``state``, but for ``outcomes`` and ``growth``; lr is not 0."""
+    """Of one step from ``p`` and ``state``, but for ``outcomes`` and ``growth``; lr is not 0.
+
+    Beside the numbers of ``stats()``: ``raw_norm`` and ``raw_lr``, the norm of the update before
+    the projection, and that norm times lr relative to the weight.
+    """
     step = oracle(p, grad, state, store=store, **options)
     forced = {"projection": OUTCOMES[step.view] if step.view != NONE else "off"}
     plain = {**options, **forced, "weight_decay": 0.0}
@@ -63,4 +67,6 @@ def stats_of(
         "removed": norm(unprojected - moved) / whole if whole > 0 else 0.0,
         "effective_lr": norm(moved) / norm(p),
         "angle": turned(p, step.p),
+        "raw_norm": whole / lr,
+        "raw_lr": whole / norm(p),
     }
