@@ -129,10 +129,12 @@ def check_stats(param: Tensor, state: dict[str, Any], name: str) -> None:
         return
     called = f"the state 'stats' of {name}"
     wanted = (torch.float64, (len(Stat),), param.device)
-    if not isinstance(value, Tensor) or (value.dtype, value.shape, value.device) != wanted:
-        kind = f"{value.dtype} of shape {tuple(value.shape)} on {value.device}"
+    given = (value.dtype, value.shape, value.device) if isinstance(value, Tensor) else repr(value)
+    if not isinstance(value, Tensor) or given != wanted:
+        if isinstance(value, Tensor):
+            given = f"{value.dtype} of shape {tuple(value.shape)} on {value.device}"
         raise ValueError(
-            f"{called} is {kind if isinstance(value, Tensor) else repr(value)} and must be "
+            f"{called} is {given} and must be "
             f"float64 of shape ({len(Stat)},) on {param.device}: delete it, to start afresh"
         )
     check_writable(value, called)

@@ -83,6 +83,16 @@ struct Loops {
     return x;
   }
 
+  // The same where it is not stored.
+  static ADAMP_FN Lanes as_stored(Lanes x) {
+    if constexpr (sizeof(state_t) < sizeof(S)) {
+      state_t storage[kLanes];
+      store(storage, x);
+      return load(storage);
+    }
+    return x;
+  }
+
   template <int kCache>
   static ADAMP_FN void prefetch(const Pointers& at, int64_t i) {
     __builtin_prefetch(at.p + i, 1, kCache);
@@ -372,7 +382,7 @@ struct Loops {
     if (i < numel) body(std::true_type(), i, numel - i);
   }
 
-  // u is computed as accumulate() will, and rounded to nothing: it is for statistics.
+  // u is computed as accumulate() will.
   static StatSums<double> thin_row_stats(const Block& block, const ScalarPair& pair) {
     const Scalars<S> h = of_type(pair, S());
     const Pointers at = pointers(block);
@@ -384,9 +394,9 @@ struct Loops {
         constexpr bool kTail = decltype(tail)::value;
         const Inputs in = read<kTail>(at, row * block.cols + i, count);
         const Lanes grad = in.g * h.factor;
-        const Lanes m = M::moment1(in.m, grad, h);
+        const Lanes m = as_stored(M::moment1(in.m, grad, h));
         Lanes v = in.p;
-        if constexpr (kMoment2) v = M::moment2(in.v, grad, h);
+        if constexpr (kMoment2) v = as_stored(M::moment2(in.v, grad, h));
         Lanes perturbed = perturb(m, v, grad, h);
         if constexpr (kTail) perturbed = keep_first(perturbed, count);
         store(p + i, in.p);

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.library import opcheck
 
+from adamp_fused._stats import Stat
 from conftest import Kind
 
 BACKENDS = ("eager", "aot_eager", "inductor")
@@ -20,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fixed": {"projection": "channel"},
     "scaled": {"grad_scaling": True},
     "clipped": {"max_grad_norm": 0.5},
+    "measured": {"stats": True},
 }
 
 
@@ -222,7 +224,9 @@ def arguments(kind: Kind) -> tuple[Any, ...]:
         *(kind.name.lower(), params, [x.cos() for x in (p, bias)], zeros),
         [x.clone() for x in zeros] if adam else [],
         [torch.zeros(()), torch.zeros(())] if adam else [],
-        *([torch.zeros((), dtype=torch.int32)], [0, 1], ["auto", "off"]),
+        [torch.zeros((), dtype=torch.int32)],
+        [torch.zeros(len(Stat), dtype=torch.float64) for _ in params],
+        *([0, 1], ["auto", "off"]),
         *([None, torch.tensor(0.1)], [None, None]),
         *([0.1, 0.0, 1e-8, 0.1, 0.1, 0.9, 0.5] * 2, [0, 0, 1] * 2),
         *(torch.tensor(2.0), torch.tensor(0.0), torch.zeros((), dtype=torch.int64)),

@@ -14,6 +14,7 @@ from torch import Tensor
 from parity.oracle import CHANNEL, NONE, Step, rows
 
 OUTCOMES = ("none", "channel", "layer")
+FAR = 1e6
 
 
 def norm(x: Tensor) -> float:
@@ -45,28 +46,29 @@ def stats_of(
     options: dict[str, Any],
     store: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    """Of one step from ``p`` and ``state``, but for ``outcomes`` and ``growth``; lr is not 0.
+    """Of one step from ``p`` and ``state``, but for ``outcomes`` and ``growth``.
 
     Beside the numbers of ``stats()``: ``raw_norm`` and ``raw_lr``, the norm of the update before
     the projection, and that norm times lr relative to the weight.
     """
     step = oracle(p, grad, state, store=store, **options)
     forced = {"projection": OUTCOMES[step.view] if step.view != NONE else "off"}
-    plain = {**options, **forced, "weight_decay": 0.0}
+    # Moved so far that the weight does not round the difference.
+    plain = {**options, **forced, "weight_decay": 0.0, "lr": FAR}
     moved = p - oracle(p, grad, state, store=store, **plain).p
     unprojected = p - oracle(p, grad, state, store=store, **{**plain, "projection": "off"}).p
     max_cosine, bound = cosine_and_bound(p, grad.double(), options)
-    whole, lr = norm(unprojected), options["lr"]
+    whole, moved_by, lr = norm(unprojected) / FAR, norm(moved) / FAR, options["lr"]
     return {
         "outcome": OUTCOMES[step.view],
         "max_cosine": max_cosine,
         "bound": bound,
         "weight_norm": norm(p),
         "grad_norm": norm(grad.double()),
-        "update_norm": norm(moved) / lr,
-        "removed": norm(unprojected - moved) / whole if whole > 0 else 0.0,
-        "effective_lr": norm(moved) / norm(p),
+        "update_norm": moved_by,
+        "removed": norm(unprojected - moved) / FAR / whole if whole > 0 else 0.0,
+        "effective_lr": lr * moved_by / norm(p),
         "angle": turned(p, step.p),
-        "raw_norm": whole / lr,
-        "raw_lr": whole / norm(p),
+        "raw_norm": whole,
+        "raw_lr": lr * whole / norm(p),
     }

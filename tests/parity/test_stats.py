@@ -29,7 +29,7 @@ EXACTLY = ("outcome", "outcomes")
 # Roots of a difference of sums: where it is nearly 0, what is left is the root of the sums'
 # rounding, beside the size of the whole update.
 ROOTS = ("update_norm", "effective_lr", "angle", "removed")
-CANCELLED = {torch.float64: 1e-7, torch.float32: 5e-4, torch.bfloat16: 5e-4, torch.float16: 5e-4}
+CANCELLED = {torch.float64: 1e-7, torch.float32: 1e-3, torch.bfloat16: 1e-3, torch.float16: 1e-3}
 
 CASES = {
     "AdamP": ("weight_decay", "nesterov", "eps_large", "maximize", "off", "channel", "layer"),

@@ -274,8 +274,8 @@ def compare_stats(
         assert got[names[i]]["outcome"] == want.pop("outcome")
         for key in got[names[i]].keys() - {"outcome", "outcomes", "growth"}:
             value = want[key]
-            # Beside 1: cosines, shares and angles are those of differences.
-            error = abs(got[names[i]][key] - value) / max(abs(value), 1)
+            # Beside 1, or the whole update: what is left of one that was removed is a difference.
+            error = abs(got[names[i]][key] - value) / max(abs(value), 1, want["raw_norm"])
             found.stats_error = max(found.stats_error, error)
 
 
