@@ -58,7 +58,7 @@ class Run:
 
 def as_line(record: dict[str, Any]) -> str:
     """One line of strict JSON."""
-    return json.dumps(_writable(record), allow_nan=False, separators=(",", ":")) + "\n"
+    return json.dumps(writable(record), allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def read(path: str | os.PathLike[str]) -> Run:
@@ -73,6 +73,10 @@ def read(path: str | os.PathLike[str]) -> Run:
         ValueError: a line before the last is no record, or there is no record at all.
     """
     run = Run(Path(path))
+    if not run.path.is_file():
+        raise FileNotFoundError(
+            f"{str(path)!r} must be a file of StatsWriter and does not exist; check the path"
+        )
     lines = run.path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -139,14 +143,14 @@ def _checked(record: Any) -> dict[str, Any]:
     return record
 
 
-def _writable(value: Any) -> Any:
+def writable(value: Any) -> Any:
     """``value`` with numbers that JSON does not know as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {str(key): _writable(item) for key, item in value.items()}
+        return {str(key): writable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_writable(item) for item in value]
+        return [writable(item) for item in value]
     return value
 
 
