@@ -80,6 +80,7 @@ class OutsideStats:
         self, name: str, values: list[float], param: Tensor, group: dict[str, Any]
     ) -> dict[str, Any]:
         read = dict(zip(_SUMS, values, strict=True))
+        # As FusedAdamP(stats=True) has it where there is nothing to divide by.
         lr, norm = float(group["lr"]), read["weight_norm"]
         first = self._first_norms.setdefault(name, norm)
         self._counts[name] = self._counts.get(name, 0) + 1
@@ -93,10 +94,14 @@ class OutsideStats:
             "grad_norm": read["grad_norm"],
             "update_norm": read["moved"] / lr if lr else 0.0,
             "removed": 0.0,
-            "effective_lr": read["moved"] / norm if norm else math.inf,
+            "effective_lr": _ratio(read["moved"], norm),
             "angle": read["angle"],
-            "growth": norm / first if first else math.inf,
+            "growth": _ratio(norm, first),
         }
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else math.inf if a else math.nan
 
 
 def _decay(group: dict[str, Any]) -> float:

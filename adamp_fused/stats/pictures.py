@@ -47,7 +47,7 @@ class Panel:
 
 PANELS = (
     Panel("outcome", "Outcome of the test", ""),
-    Panel("margin", "Margin of the channel-wise test", "max |cos(w, g)| / bound\nbelow 1: passes"),
+    Panel("margin", "Margin of the test", "largest |cos(w, g)| / bound\nbelow 1: projected"),
     Panel("growth", "Weight norm", "times the norm at the first step"),
     Panel("effective_lr", "Effective learning rate", "lr · ‖update‖ / ‖weight‖ in a step"),
 )

@@ -29,6 +29,8 @@ class StatsWriter:
     weights are copied before each recorded step, and compared with those after it. The outcome is
     then "none", ``removed`` 0, and ``max_cosine`` and ``bound`` those of a test with delta 0.1.
 
+    In a distributed run one process writes: what FusedAdamP tells is the same in all of them.
+
     A step inside a CUDA graph that is replayed calls no hook: call :meth:`write` after it.
 
     Args:
