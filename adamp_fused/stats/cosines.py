@@ -34,6 +34,12 @@ def cosines_of(probe: Probe, names: list[str], losses: int, with_loss: bool) -> 
         if not with_loss or (probe.has_loss and seed > 0):
             probe.go_to_random_point(seed)
         grads = probe.gradients(seed, with_loss)
+        for name, grad in grads.items():
+            if not grad.isfinite().all():
+                raise ValueError(
+                    f"the gradient of {name!r} has NaN or infinite elements and must have none; "
+                    "pass weights and inputs of which the model makes finite outputs"
+                )
         sizes = {n: float(g.norm() * probe.params[n].detach().norm()) for n, g in grads.items()}
         # What is left of a gradient that is 0 but for rounding has no direction.
         floor = max(sizes.values(), default=0.0) * torch.finfo(probe.dtype).eps * 100
