@@ -89,7 +89,7 @@ def draw(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context(_STYLE):
-        height = min(max(len(names) * _ROW_HEIGHT, 2.4), 12.0)
+        height = min(max(len(names) * 1.35 * _ROW_HEIGHT, 2.4), 12.0)
         # Two runs: narrower maps, of which there are twice as many.
         width = len(PANELS) * (3.0 if len(runs) == 1 else 4.6) + 2.2
         layout = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04, wspace=0.01)
@@ -167,7 +167,7 @@ def _colours(panel: Panel, finite: list[float]) -> tuple[Colormap, Normalize]:
     # 1 is in the middle: the bound of the test, and the norm at the beginning.
     reach = max(high, 1 / low, 1.05)
     if panel.key == "margin":
-        reach = min(reach, 100.0)
+        reach = min(reach, 1e3)
     name = "PuOr_r" if panel.key == "margin" else "RdBu_r"
     return matplotlib.colormaps[name], LogNorm(1 / reach, reach, clip=True)
 
@@ -185,7 +185,7 @@ def _label_powers(ax: Axes, norm: Normalize) -> None:
         several = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
         ax.xaxis.set_major_locator(LogLocator(subs=several))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{float(f'{value:.3g}'):g}"))
 
 
 def _edges(steps: list[int]) -> list[float]:

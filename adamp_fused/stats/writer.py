@@ -21,8 +21,8 @@ class StatsWriter:
     Step 1 is recorded, and every step whose number is a multiple of ``every``; a record reads the
     device once. Each line is written out at once, so that a run that is killed keeps what it has.
 
-    An existing file is appended to. Step numbers go on from the count in the optimizer's state,
-    where a checkpoint was loaded that has one, else from the last record. Records of steps that are
+    An existing file is appended to. Step numbers go on from the count of the optimizer, where it or
+    a checkpoint that was loaded has one, else from the last record. Records of steps that are
     made again take the place of the earlier ones when the file is read.
 
     An optimizer without ``stats()``, such as ``torch.optim.AdamW``, is looked at from outside: its
@@ -121,7 +121,7 @@ class StatsWriter:
 
     def _before_step(self) -> None:
         if self._step is None:
-            self._step = _steps_made(self._optimizer) or self._last_recorded
+            self._step = self._steps_made() or self._last_recorded
         if self._outside is not None and self._is_due(self._step + 1):
             self._outside.before(self._optimizer)
 
@@ -135,6 +135,13 @@ class StatsWriter:
 
     def _is_due(self, step: int) -> bool:
         return step == 1 or step % self._every == 0
+
+    def _steps_made(self) -> int:
+        """How many steps the optimizer itself has counted; 0 where it counts none."""
+        counts = [int(state["step"]) for state in self._optimizer.state.values() if "step" in state]
+        if not counts and self._outside is None:
+            counts = [sum(of_param["outcomes"].values()) for of_param in self._stats().values()]
+        return max(counts, default=0)
 
     def _stats(self) -> Stats:
         stats: Stats = self._optimizer.stats()  # type: ignore[attr-defined]
@@ -185,9 +192,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
-
-
-def _steps_made(optimizer: Optimizer) -> int:
-    """How many steps the state has counted; 0 where it counts none."""
-    counts = [state["step"] for state in optimizer.state.values() if "step" in state]
-    return int(max((float(count) for count in counts), default=0))

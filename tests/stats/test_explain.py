@@ -190,7 +190,8 @@ def test_errors() -> None:
     assert "is lazy" in message(lambda: explain(nn.LazyLinear(2), x))
     assert "meta device" in message(lambda: explain(nn.Linear(8, 2, device="meta"), x))
     assert "gradient of 'weight'" in message(lambda: explain(model, x * torch.nan))
-    old = nn.utils.weight_norm(nn.Linear(8, 2))
+    with pytest.warns(FutureWarning):
+        old = nn.utils.weight_norm(nn.Linear(8, 2))
     assert "parametrizations.weight_norm" in message(lambda: explain(old, x))
 
     class Opaque(nn.Linear):

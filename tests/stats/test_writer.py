@@ -37,7 +37,7 @@ def test_recorded_steps(path: Path) -> None:
     train(optimizer, network, 5)
     run = read(path)
     assert run.steps == [1, 3, 6]
-    assert optimizer.asked - before == 3
+    assert optimizer.asked - before == 3 + 1  # and once for the number of the first step
     assert [stats["weight"]["growth"] for stats in run.records.values()] == [1, 3, 6]
     assert run.optimizer == "WithStats"
     assert run.meta["shapes"] == {"weight": [3, 4], "bias": [3]}
@@ -83,7 +83,17 @@ def test_killed_and_resumed(path: Path, kept: float) -> None:
     assert read(path).steps == [1, 2]
     with StatsWriter(optimizer, path, every=2):
         train(optimizer, network, 4)
-    assert read(path).steps == [1, 2, 4, 6]
+    assert read(path).steps == [1, 2, 6, 8]
+
+
+def test_resumed_without_a_count(path: Path) -> None:
+    """Where nothing counts steps they go on from the last record."""
+    network = model()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(2):
+        with StatsWriter(optimizer, path, every=2):
+            train(optimizer, network, 3)
+    assert read(path).steps == [1, 2, 4]
 
 
 def test_resumed_from_a_checkpoint(path: Path) -> None:
