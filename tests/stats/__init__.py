@@ -1,0 +1,1 @@
+"""Tests of what the optimizers tell, of pictures of it, and of explain()."""
