@@ -41,6 +41,7 @@ from adamp_fused.backends import registry
 from adamp_fused.backends.protocol import Control, Plan, Slot
 from adamp_fused.sharding import dtensor
 from adamp_fused.sharding.reductions import Reductions
+from adamp_fused.stats import tensorboard
 
 
 class ProjectedOptimizer(Optimizer):
@@ -197,6 +198,17 @@ class ProjectedOptimizer(Optimizer):
                     name = names[i] if names else f"group {index}, parameter {i}"
                     recorded.append((name, dtensor.local(found)))
         return _stats.read(recorded)
+
+    def add_to(self, writer: tensorboard.ScalarWriter, step: int) -> None:
+        """Write :meth:`stats` to TensorBoard, or to whatever has ``add_scalar(tag, value, step)``.
+
+        Tags are ``adamp/<quantity>/<parameter>``; see :func:`adamp_fused.stats.tensorboard.add_to`.
+
+        Raises:
+            RuntimeError: the optimizer was made without ``stats=True``.
+            TypeError: ``writer`` has no ``add_scalar``.
+        """
+        tensorboard.add_to(self.stats(), writer, step)
 
     def _counts_on_device(self, group: dict[str, Any]) -> bool:
         """Whether ``step`` lives beside the parameters: where the host may not know the count."""

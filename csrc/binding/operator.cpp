@@ -36,8 +36,9 @@ struct Planned {
   bool serves(Method of, bool clipping, at::Device on, const std::vector<TensorInfo>& given) const {
     const auto same = [](const TensorInfo& a, const TensorInfo& b) {
       return a.param == b.param && a.moment1 == b.moment1 && a.moment2 == b.moment2 &&
-             a.view == b.view && a.stats == b.stats && a.count == b.count && a.rows == b.rows && a.cols == b.cols &&
-             a.dtype == b.dtype && a.projection == b.projection && a.count_dtype == b.count_dtype;
+             a.view == b.view && a.stats == b.stats && a.count == b.count && a.rows == b.rows &&
+             a.cols == b.cols && a.dtype == b.dtype && a.projection == b.projection &&
+             a.count_dtype == b.count_dtype;
     };
     return method == of && clips == clipping && device == on &&
            std::equal(infos.begin(), infos.end(), given.begin(), given.end(), same);
@@ -144,9 +145,9 @@ std::vector<int64_t> row_strides(const at::Tensor& param) {
 // adamp_fused/_operator.py says what each argument is.
 void step(c10::string_view name, at::TensorList params, at::TensorList grads,
           at::TensorList moments1, at::TensorList moments2, at::TensorList steps,
-          at::TensorList views, at::TensorList stats, at::IntArrayRef groups, const c10::List<std::string>& projections,
-          const OptionalTensors& lrs, const OptionalTensors& weight_decays,
-          at::ArrayRef<double> numbers, at::IntArrayRef flags,
+          at::TensorList views, at::TensorList stats, at::IntArrayRef groups,
+          const c10::List<std::string>& projections, const OptionalTensors& lrs,
+          const OptionalTensors& weight_decays, at::ArrayRef<double> numbers, at::IntArrayRef flags,
           const std::optional<at::Tensor>& grad_scale, const std::optional<at::Tensor>& found_inf,
           const std::optional<at::Tensor>& steps_skipped, double max_norm,
           const std::optional<at::Tensor>& grad_norm) {

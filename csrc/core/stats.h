@@ -49,10 +49,16 @@ ADAMP_FN StatSums<S> removed_by(S radial, S pp, S pu) {
   return {S(0), radial * pp, radial * pu, radial * radial * pp, S(0)};
 }
 
+// What a channel-wise projection takes from a row.
+template <class S>
+ADAMP_FN StatSums<S> removed_from_row(const RowSums<S>& s, const Scalars<S>& h) {
+  return removed_by(projected_update(s.pp, s.pu, h).radial, s.pp, s.pu);
+}
+
 // What one row adds to the StatSums of its tensor, but for uu.
 template <class S>
 ADAMP_FN StatSums<S> stats_of_row(const RowSums<S>& s, const Scalars<S>& h) {
-  StatSums<S> stats = removed_by(projected_update(s.pp, s.pu, h).radial, s.pp, s.pu);
+  StatSums<S> stats = removed_from_row(s, h);
   stats.max_cosine = abs_cosine(s, h.eps);
   return stats;
 }

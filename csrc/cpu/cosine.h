@@ -1,15 +1,19 @@
 // The cosine test of a row, nearly always without its two square roots.
 #pragma once
 
-#include "../core/projection.h"
+#include "../core/stats.h"
 
 namespace adamp {
 
-// The square of the test's limit, each norm clamped at eps.
-ADAMP_FN double squared_limit(const RowSums<double>& s, double bound, double eps) {
+// The square of the norms' product, each clamped at eps.
+ADAMP_FN double squared_norms(const RowSums<double>& s, double eps) {
   const double least = eps * eps;
-  const double pp = s.pp > least ? s.pp : least, gg = s.gg > least ? s.gg : least;
-  return bound * bound * pp * gg;
+  return (s.pp > least ? s.pp : least) * (s.gg > least ? s.gg : least);
+}
+
+// The square of the test's limit.
+ADAMP_FN double squared_limit(const RowSums<double>& s, double bound, double eps) {
+  return bound * bound * squared_norms(s, eps);
 }
 
 // Beyond, the square may be off by more than a thousandth.
@@ -22,6 +26,14 @@ constexpr double kSurelyBelow = 0.999;
 ADAMP_FN bool surely_below(const RowSums<double>& s, double bound, double eps) {
   const double limit = squared_limit(s, bound, eps);
   return is_precise(limit) & (s.pg * s.pg < kSurelyBelow * limit);
+}
+
+// The square of abs_cosine().
+ADAMP_FN double squared_cosine(const RowSums<double>& s, double eps) {
+  const double norms = squared_norms(s, eps);
+  if (is_precise(norms)) return s.pg * s.pg / norms;
+  const double cosine = abs_cosine(s, eps);
+  return cosine * cosine;
 }
 
 // cosine_below(), to the bit: told by the squares where these differ by more than their rounding.

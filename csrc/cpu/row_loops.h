@@ -49,8 +49,8 @@ struct Behind {
 // The loops of one method and storage type.
 struct RowLoops {
   // Moves the moments of a block; leaves the four sums of each row in `sums` (if wanted), and the
-  // sum of its u*u in `uu` (if not null); applies `now` in the same sweep (if wanted), which makes
-  // it the only pass over memory.
+  // sum of u*u over all of them in `uu` (if not null); applies `now` in the same sweep (if wanted),
+  // which makes it the only pass over memory.
   //
   // `kept`: null, or a buffer for each u in the type of the arithmetic, so that an update a moment
   // later needs no second square root and division. `behind`: null, or an earlier block with as

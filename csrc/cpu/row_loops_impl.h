@@ -201,8 +201,8 @@ struct Loops {
       }
     }
     for (int k = 0; k < kTurn; ++k) {
-      accumulate_lanes<kSums, kUu, kUpdate, kKeep, false>(at, i + k * kLanes, kLanes, in[k], h, shrink,
-                                                     sums, kept);
+      accumulate_lanes<kSums, kUu, kUpdate, kKeep, false>(at, i + k * kLanes, kLanes, in[k], h,
+                                                          shrink, sums, kept);
     }
   }
 
@@ -218,12 +218,12 @@ struct Loops {
     const int64_t end = i + cols;
     LaneSums sums = {};
     for (; i + kTurn * kLanes <= end; i += kTurn * kLanes) {
-      accumulate_turn<kSums, kUu, kUpdate, kKeep, kBehind, kLong, kTurn>(at, i, h, shrink, sums, kept,
-                                                                    behind, update);
+      accumulate_turn<kSums, kUu, kUpdate, kKeep, kBehind, kLong, kTurn>(at, i, h, shrink, sums,
+                                                                         kept, behind, update);
     }
     if (kTurn > 1 && i + kLanes <= end) {
       accumulate_turn<kSums, kUu, kUpdate, kKeep, kBehind, kLong, 1>(at, i, h, shrink, sums, kept,
-                                                                behind, update);
+                                                                     behind, update);
       i += kLanes;
     }
     if (i < end) {
@@ -232,7 +232,7 @@ struct Loops {
         update_lanes<true>(behind, i, count, read<true>(behind, i, count), h, update);
       }
       accumulate_lanes<kSums, kUu, kUpdate, kKeep, true>(at, i, count, read<true>(at, i, count), h,
-                                                    shrink, sums, kept);
+                                                         shrink, sums, kept);
     }
     return sums;
   }
@@ -254,24 +254,26 @@ struct Loops {
                               const Behind* behind) {
     const Pointers at = pointers(block);
     const Later back = behind == nullptr ? Later() : later(*behind);
+    [[maybe_unused]] Lanes all_uu = {};
     for (int64_t row = 0; row < block.rows; ++row) {
       const int64_t i = row * block.cols;
       const bool both = behind != nullptr && behind->rows[row].active;
       const RowUpdate<S> update = both ? narrowed(behind->rows[row].update) : RowUpdate<S>();
       LaneSums lanes;
       if (!both) {
-        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, false, false>(at, i, block.cols, h, shrink,
-                                                                    kept, back, update);
+        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, false, false>(
+            at, i, block.cols, h, shrink, kept, back, update);
       } else if (block.cols <= kLongRow) {
-        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, true, false>(at, i, block.cols, h, shrink,
-                                                                   kept, back, update);
+        lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, true, false>(at, i, block.cols, h,
+                                                                        shrink, kept, back, update);
       } else {
         lanes = accumulate_row<kSums, kUu, kUpdate, kKeep, true, true>(at, i, block.cols, h, shrink,
-                                                                  kept, back, update);
+                                                                       kept, back, update);
       }
       if constexpr (kSums) sums[row] = row_sums(lanes.pp, lanes.gg, lanes.pg, lanes.pu);
-      if constexpr (kUu) uu[row] = row_sums(lanes.uu, Lanes(), Lanes(), Lanes()).pp;
+      if constexpr (kUu) all_uu += lanes.uu;
     }
+    if constexpr (kUu) *uu = row_sums(all_uu, Lanes(), Lanes(), Lanes()).pp;
     if (behind != nullptr) update_rows(*behind, block.rows, h);
   }
 
@@ -285,7 +287,8 @@ struct Loops {
       return accumulate_rows<false, false, true, false>(block, h, shrink, sums, uu, nullptr,
                                                         nullptr);
     }
-    if (uu != nullptr) return accumulate_sums<true>(block, h, what, shrink, sums, uu, buffer, behind);
+    if (uu != nullptr)
+      return accumulate_sums<true>(block, h, what, shrink, sums, uu, buffer, behind);
     return accumulate_sums<false>(block, h, what, shrink, sums, uu, buffer, behind);
   }
 
@@ -540,9 +543,8 @@ template <class M, class Types>
 const RowLoops& loops_of_types() {
   using Either = ByNesterov<M, Types>;
   static constexpr RowLoops loops = {
-      Either::accumulate,    Either::apply_kept,        Either::apply,
-      thin_rows_pass<Types>, Either::thin_row_stats,    Either::project_thin_rows,
-      squares<Types>};
+      Either::accumulate,     Either::apply_kept,        Either::apply, thin_rows_pass<Types>,
+      Either::thin_row_stats, Either::project_thin_rows, squares<Types>};
   return loops;
 }
 

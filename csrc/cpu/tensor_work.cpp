@@ -1,5 +1,7 @@
 #include "tensor_work.h"
 
+#include <cmath>
+
 #include "cosine.h"
 
 namespace adamp {
@@ -105,18 +107,18 @@ Scratch::Size TensorWork::scratch_size(const Tile& tile) const {
   if (info_.projection == Projection::kOff) return {};
   const int64_t rows = tile.row_end - tile.row_begin, cols = tile.col_end - tile.col_begin;
   const int64_t of_row = cols * size_of_u(info_.dtype);
-  if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0, 0};
+  if (projects_in_place()) return {kBlockElements * size_of_u(info_.dtype), 0, 0};
   // Where row sums are not taken, all rows of a tile get one update.
   const bool may_be_by_rows =
       info_.projection != Projection::kLayer && (info_.cols > kHeldCols || rows_span_shards());
   if (one_tile()) {
     const int64_t by_rows = may_be_by_rows && !thin() ? rows : 1;
-    return {rows * of_row, by_rows, is_measured() ? by_rows : 0, by_rows};
+    return {rows * of_row, by_rows, by_rows};
   }
-  if (!may_be_by_rows) return {0, 0, 0, 1};
+  if (!may_be_by_rows) return {0, 0, 1};
   const int64_t at_once = rows_of_block(kBlockElements, cols);
   const int64_t behind = rows_of_block(kBlockElementsBehind, cols);
-  return {behind * of_row, at_once, is_measured() ? at_once : 0, std::max(rows, 2 * at_once)};
+  return {behind * of_row, at_once, std::max(rows, 2 * at_once)};
 }
 
 void TensorWork::accumulate(const Tile& tile, Scratch& scratch) {
@@ -157,14 +159,15 @@ void TensorWork::step_whole(const Tile& tile, Scratch& scratch) {
   total_ = {};
   stats_ = {};
   if (by_rows_) {
+    double uu = 0;
     loops_.accumulate(block, *scalars_, Accumulate::kSums, RowUpdate<double>(), scratch.sums.data(),
-                      is_measured() ? scratch.uu.data() : nullptr, kept, nullptr);
-    measure(block, scratch, stats_);
+                      is_measured() ? &uu : nullptr, kept, nullptr);
     for (int64_t row = 0; row < block.rows; ++row) {
       const RowSums<double>& sums = scratch.sums[row];
       add_to(total_, sums);
       if (failed_rows == 0) failed_rows += !row_passes(sums);
     }
+    if (is_measured()) measure(scratch.sums.data(), block.rows, uu, failed_rows > 0, stats_);
   } else {
     const Slot slot = accumulate_runs(tile, kept);
     total_ = slot.sums;
@@ -244,11 +247,14 @@ void TensorWork::accumulate_blocks(const Tile& tile, Scratch& scratch) {
     Behind::Row* const rows = scratch.rows.data() + turn * rows_each;
     // The sweep reads each old u before it writes the new one in its place.
     void* const kept = keeps ? scratch.kept.data() : kept_of(row, tile.col_begin);
+    double uu = 0;
     loops_.accumulate(block, *scalars_, what, plain, scratch.sums.data(),
-                      is_measured() ? scratch.uu.data() : nullptr, kept,
+                      is_measured() ? &uu : nullptr, kept,
                       behind.rows == nullptr ? nullptr : &behind);
     judge(block, row, scratch.sums.data(), slot, rows);
-    measure(block, scratch, slot.stats);
+    if (is_measured()) {
+      measure(scratch.sums.data(), block.rows, uu, slot.failed_rows > 0, slot.stats);
+    }
     if (keeps) behind = {block, rows, kept};
   }
   if (keeps) loops_.apply_kept(behind, *scalars_);
@@ -280,17 +286,21 @@ void TensorWork::judge(const Block& block, int64_t first_row, const RowSums<doub
   }
 }
 
-// Adds up the statistics of rows whose sums are known; of rows that are split, for now what their
-// pieces have.
-void TensorWork::measure(const Block& block, const Scratch& scratch,
+// Adds the statistics of some rows, whose sums are known unless rows are split. `any_failed`: one
+// row has failed the test: no outcome needs what a channel-wise projection takes.
+void TensorWork::measure(const RowSums<double>* sums, int64_t rows, double uu, bool any_failed,
                          StatSums<double>& stats) const {
-  if (!is_measured()) return;
-  for (int64_t i = 0; i < block.rows; ++i) {
-    StatSums<double> row = {};
-    if (!rows_are_split_) row = stats_of_row(scratch.sums[i], options());
-    row.uu = scratch.uu[i];
-    add_to(stats, row);
+  StatSums<double> found = {};
+  if (!rows_are_split_) {
+    double squared = 0;
+    for (int64_t i = 0; i < rows; ++i) {
+      squared = larger(squared, squared_cosine(sums[i], options().eps));
+      if (!any_failed) add_to(found, removed_from_row(sums[i], options()));
+    }
+    found.max_cosine = std::sqrt(squared);
   }
+  found.uu = uu;
+  add_to(stats, found);
 }
 
 // Decides the tensor by its total_.

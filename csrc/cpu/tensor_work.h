@@ -23,12 +23,11 @@ int64_t tile_size_of(const TensorInfo& info);
 // for what they still have to get. Made before a step begins: in it nothing may fail.
 struct Scratch {
   struct Size {
-    int64_t kept = 0, sums = 0, uu = 0, rows = 0;  // bytes, rows, rows, rows
+    int64_t kept = 0, sums = 0, rows = 0;  // bytes, rows, rows
 
     void enlarge(const Size& other) {
       kept = std::max(kept, other.kept);
       sums = std::max(sums, other.sums);
-      uu = std::max(uu, other.uu);
       rows = std::max(rows, other.rows);
     }
   };
@@ -36,13 +35,11 @@ struct Scratch {
   explicit Scratch(const Size& size) {
     set(kept, (size.kept + 7) / 8);
     set(sums, size.sums);
-    set(uu, size.uu);
     set(rows, size.rows);
   }
 
   std::vector<double> kept;  // as bytes; float64 is the largest
   std::vector<RowSums<double>> sums;
-  std::vector<double> uu;
   std::vector<Behind::Row> rows;
 
  private:
@@ -136,7 +133,8 @@ class TensorWork {
   Slot accumulate_measured(const Tile& tile) const;
   void judge(const Block& block, int64_t first_row, const RowSums<double>* sums, Slot& slot,
              Behind::Row* rows);
-  void measure(const Block& block, const Scratch& scratch, StatSums<double>& stats) const;
+  void measure(const RowSums<double>* sums, int64_t rows, double uu, bool any_failed,
+               StatSums<double>& stats) const;
   void reduce_split_rows();
   bool note_row(int64_t row, const RowSums<double>& sums);
   template <class Sums>

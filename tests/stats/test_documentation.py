@@ -9,7 +9,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "stats.md"
 def test_examples_are_python() -> None:
     """Every block compiles; every name that is imported is there."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         compile(block, str(PAGE), "exec")
         for line in block.splitlines():

@@ -1,9 +1,13 @@
 """Statistics as scalars: tags, values, and the writer of torch where TensorBoard is installed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from adamp_fused import FusedAdamP, FusedSGDP
 from adamp_fused.stats.tensorboard import add_to
 from messages import message
 from stats.fakes import NUMBERS, values
@@ -31,6 +35,20 @@ def test_tags_and_values() -> None:
     for i, name in enumerate(NUMBERS):
         assert writer.scalars[f"adamp/{name}/layer1.weight"] == (0.5 + i, 20)
     assert len(writer.scalars) == 2 * (2 + len(NUMBERS))
+
+
+@pytest.mark.parametrize("cls", [FusedAdamP, FusedSGDP])
+def test_method_of_the_optimizer(cls: Any) -> None:
+    """What an optimizer has collected, under its parameters' names."""
+    p = nn.Parameter(torch.ones(3, 4))
+    optimizer = cls([("w", p)], lr=0.1, stats=True)
+    p.grad = torch.randn(3, 4)
+    optimizer.step()
+    writer = Writer()
+    optimizer.add_to(writer, 7)
+    found = optimizer.stats()["w"]
+    assert writer.scalars["adamp/effective_lr/w"] == (found["effective_lr"], 7)
+    assert writer.scalars["adamp/margin/w"][0] == found["max_cosine"] / found["bound"]
 
 
 def test_error() -> None:
