@@ -1,0 +1,163 @@
+"""Runs the study: tunes each arm on the grid, then trains its best point with fresh seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.lib import machine
+from bench.lib.report import console, files
+from bench.study import grid, model, page, pictures
+from bench.study.data import BATCH, Text
+from bench.study.training import ADAMP, ADAMW, HEAD_WISE, Arm, Setting, Training, train
+
+QUICK = Path("build/study-quick")
+FILE = "study.json"
+PAGE = files.COMMITTED.parents[1] / "docs" / "study.md"
+IMAGES = PAGE.parent / "images"
+
+ARMS = (
+    Arm(ADAMW, True),
+    Arm(ADAMP, True),
+    Arm(ADAMW, False),
+    Arm(ADAMP, False),
+    Arm(HEAD_WISE, True),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Budgets of the study. Seeds of the full trainings are none of the grid's."""
+
+    lrs: tuple[float, ...] = grid.LRS
+    weight_decays: tuple[float, ...] = grid.WEIGHT_DECAYS
+    extensions: int = grid.EXTENSIONS
+    grid_steps: int = 500
+    grid_seed: int = 0
+    steps: int = 1500
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    evaluations: int = 10
+
+
+SMALL = Plan(lrs=(4e-3,), weight_decays=(0.1,), extensions=0, grid_steps=5, steps=10, seeds=(1, 2))
+"""For a smoke test; its losses say nothing."""
+
+
+@dataclasses.dataclass
+class Report:
+    """Content of ``study.json``."""
+
+    machine: dict[str, str | int | float | None]
+    settings: dict[str, Any]
+    grid: list[Training] = dataclasses.field(default_factory=list)
+    trainings: list[Training] = dataclasses.field(default_factory=list)
+
+
+def settings_of(plan: Plan, text: Text) -> dict[str, Any]:
+    """All that the results depend on, as JSON has it."""
+    chosen = {key: _listed(value) for key, value in dataclasses.asdict(plan).items()}
+    sizes = {
+        "width": model.WIDTH,
+        "layers": model.LAYERS,
+        "heads": model.HEADS,
+        "context": model.CONTEXT,
+        "batch": BATCH,
+        "parameters": sum(p.numel() for p in model.GPT(text.vocabulary, False).parameters()),
+    }
+    return {"data": text.description, **sizes, **chosen}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _training(entry: dict[str, Any]) -> Training:
+    setting = entry["setting"]
+    arm = Arm(**setting["arm"])
+    return Training(**{**entry, "setting": Setting(**{**setting, "arm": arm})})
+
+
+def resumed(path: Path, settings: dict[str, Any]) -> Report | None:
+    """The report of an interrupted run of the same settings, or None."""
+    found = files.read(path)
+    if found is None or found["settings"] != settings:
+        return None
+    trainings = {
+        name: [_training(entry) for entry in found[name]] for name in ("grid", "trainings")
+    }
+    return Report(found["machine"], settings, **trainings)
+
+
+class Study:
+    """The trainings of a plan, each written to disk as soon as it is done.
+
+    Args:
+        plan: budgets.
+        out: folder of the report.
+    """
+
+    def __init__(self, plan: Plan, out: Path) -> None:
+        """Read what an earlier run has left."""
+        self.plan, self.path = plan, out / FILE
+        self.text = Text()
+        settings = settings_of(plan, self.text)
+        earlier = resumed(self.path, settings)
+        self.report = earlier or Report(machine.describe(torch.device("cpu")), settings)
+
+    def _train(self, setting: Setting, done: list[Training]) -> Training:
+        for training in done:
+            if training.setting == setting:
+                return training
+        training = train(setting, self.text)
+        done.append(training)
+        files.write(self.path, self.report)
+        arm = f"{setting.arm.optimizer}, QK-norm {'on' if setting.arm.qk_norm else 'off'}"
+        where = f"lr {setting.lr:g}, weight decay {setting.weight_decay:g}, seed {setting.seed}"
+        console.say(f"  {arm}, {where}: {training.validation_loss}, {training.seconds:.0f} s")
+        return training
+
+    def tune(self, arm: Arm) -> grid.Point:
+        """The best point of the arm's grid, which grows while the best is on an edge."""
+        plan = self.plan
+        points = [(lr, decay) for lr in plan.lrs for decay in plan.weight_decays]
+        losses: dict[grid.Point, float | None] = {}
+        for left in reversed(range(plan.extensions + 1)):
+            for lr, decay in points:
+                setting = Setting(arm, lr, decay, plan.grid_seed, plan.grid_steps, 1)
+                training = self._train(setting, self.report.grid)
+                losses[lr, decay] = training.validation_loss
+            points = grid.extension(losses) if left else []
+            if not points:
+                break
+        return grid.best(losses)
+
+    def run(self) -> dict[str, Any]:
+        """Tune all arms, then train seed by seed, so that an interruption leaves whole pairs."""
+        tuned = {arm: self.tune(arm) for arm in ARMS}
+        for seed in self.plan.seeds:
+            for arm, (lr, decay) in tuned.items():
+                setting = Setting(arm, lr, decay, seed, self.plan.steps, self.plan.evaluations)
+                self._train(setting, self.report.trainings)
+        files.write(self.path, self.report)
+        report = files.read(self.path)
+        assert report is not None
+        return report
+
+
+def run(quick: bool, out: str | None) -> None:
+    """Run the study or go on with it; write its report, its page and its pictures.
+
+    Args:
+        quick: a few steps, in ``build/study-quick`` unless ``out`` names a folder.
+        out: folder of results; only those of bench/results become docs/study.md.
+    """
+    folder = files.folder(out or (str(QUICK) if quick else None))
+    report = Study(SMALL if quick else Plan(), folder).run()
+    published = folder.resolve() == files.COMMITTED.resolve() and not quick
+    target, images = (PAGE, IMAGES) if published else (folder / PAGE.name, folder)
+    target.write_text(page.render(report), encoding="utf-8")
+    pictures.draw(report, images)
+    console.say(f"  results: {folder / FILE}, {target}", console.DIM)
