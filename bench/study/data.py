@@ -32,7 +32,7 @@ class Text:
         self._train = data[:-held_out]
         # Windows side by side, so that each held-out character is predicted once.
         windows = data[-held_out:].unfold(0, CONTEXT + 1, CONTEXT)
-        self._validation = windows.split(EVALUATION_BATCH)
+        self._validation = torch.split(windows, EVALUATION_BATCH)
         self.vocabulary = len(alphabet)
         self.description = (
             f"{len(text):,} characters of pydoc_data.topics, {len(alphabet)} different ones; "

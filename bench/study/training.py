@@ -7,7 +7,7 @@ import math
 import time
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from adamp_fused import FusedAdamP
 from bench.study.data import Text
@@ -125,7 +125,7 @@ def train(setting: Setting, text: Text) -> Training:
     optimizer = make_optimizer(model, setting)
     result = Training(setting)
     # Only weights whose outcome is tested have a view.
-    tested: list[tuple[Tensor, list[list[int]]]] = []
+    tested: list[tuple[nn.Parameter, list[list[int]]]] = []
     if setting.arm.optimizer == ADAMP:
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
