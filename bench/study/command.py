@@ -33,7 +33,7 @@ class Plan:
     extensions: int = grid.EXTENSIONS
     grid_steps: int = 300
     grid_seed: int = 0
-    steps: int = 1500
+    steps: int = 1200
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     evaluations: int = 10
 
@@ -76,15 +76,19 @@ def _training(entry: dict[str, Any]) -> Training:
     return Training(**{**entry, "setting": Setting(**{**setting, "arm": arm})})
 
 
-def resumed(path: Path, settings: dict[str, Any]) -> Report | None:
-    """The report of an interrupted run of the same settings, or None."""
+SAME = ("cpu", "cpu_capability", "threads", "torch")
+"""What of the machine the numbers of a training depend on."""
+
+
+def resumed(path: Path, settings: dict[str, Any], here: dict[str, Any]) -> Report | None:
+    """What an interrupted run of the same settings on the same machine has left, or None."""
     found = files.read(path)
     if found is None or found["settings"] != settings:
         return None
-    trainings = {
-        name: [_training(entry) for entry in found[name]] for name in ("grid", "trainings")
-    }
-    return Report(found["machine"], settings, **trainings)
+    if any(found["machine"][key] != here[key] for key in SAME):
+        return None
+    done = {name: [_training(entry) for entry in found[name]] for name in ("grid", "trainings")}
+    return Report(here, settings, **done)
 
 
 class Study:
@@ -100,8 +104,8 @@ class Study:
         self.plan, self.path = plan, out / FILE
         self.text = Text()
         settings = settings_of(plan, self.text)
-        earlier = resumed(self.path, settings)
-        self.report = earlier or Report(machine.describe(torch.device("cpu")), settings)
+        here = machine.describe(torch.device("cpu"))
+        self.report = resumed(self.path, settings, here) or Report(here, settings)
 
     def _train(self, setting: Setting, done: list[Training]) -> Training:
         for training in done:

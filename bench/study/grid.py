@@ -31,14 +31,17 @@ def best(losses: Losses) -> Point:
 
 
 def edges(losses: Losses) -> list[str]:
-    """The edges of the grid that its best point is on, such as ``"highest lr"``."""
+    """The edges of the grid that its best point is on, such as ``"highest lr"``.
+
+    No weight decay at all is no edge: nothing lies beyond it.
+    """
     lr, weight_decay = best(losses)
     found = []
     for name, value, values in (
         ("lr", lr, [each for each, _ in losses]),
         ("weight decay", weight_decay, [each for _, each in losses]),
     ):
-        if value == min(values):
+        if value == min(values) and value > 0:
             found.append(f"lowest {name}")
         if value == max(values):
             found.append(f"highest {name}")
@@ -55,7 +58,7 @@ def extension(losses: Losses) -> list[Point]:
     beyond = {
         "lowest lr": _column(lrs[0] / LR_FACTOR, decays),
         "highest lr": _column(lrs[-1] * LR_FACTOR, decays),
-        "lowest weight decay": _row(lrs, decays[0] / WEIGHT_DECAY_FACTOR),
+        "lowest weight decay": _row(lrs, 0.0),
         "highest weight decay": _row(lrs, decays[-1] * WEIGHT_DECAY_FACTOR),
     }
     return beyond[on[0]]
