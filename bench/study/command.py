@@ -63,7 +63,7 @@ def settings_of(plan: Plan, text: Text) -> dict[str, Any]:
         "batch": BATCH,
         "parameters": sum(p.numel() for p in model.GPT(text.vocabulary, False).parameters()),
     }
-    return {"data": text.description, **sizes, **chosen}
+    return {"data": text.description, **sizes, "plan": chosen}
 
 
 def _listed(value: Any) -> Any:
@@ -80,15 +80,19 @@ SAME = ("cpu", "cpu_capability", "threads", "torch")
 """What of the machine the numbers of a training depend on."""
 
 
-def resumed(path: Path, settings: dict[str, Any], here: dict[str, Any]) -> Report | None:
-    """What an interrupted run of the same settings on the same machine has left, or None."""
+def finished(path: Path, report: Report) -> dict[Setting, Training]:
+    """The trainings that an earlier run has left, if on the same data, model and machine.
+
+    The plan may be another: each training has its own setting.
+    """
     found = files.read(path)
-    if found is None or found["settings"] != settings:
-        return None
-    if any(found["machine"][key] != here[key] for key in SAME):
-        return None
-    done = {name: [_training(entry) for entry in found[name]] for name in ("grid", "trainings")}
-    return Report(here, settings, **done)
+    if found is None:
+        return {}
+    same_machine = all(found["machine"][key] == report.machine[key] for key in SAME)
+    if not same_machine or {**found["settings"], "plan": None} != {**report.settings, "plan": None}:
+        return {}
+    done = [_training(entry) for name in ("grid", "trainings") for entry in found[name]]
+    return {training.setting: training for training in done}
 
 
 class Study:
@@ -103,14 +107,14 @@ class Study:
         """Read what an earlier run has left."""
         self.plan, self.path = plan, out / FILE
         self.text = Text()
-        settings = settings_of(plan, self.text)
         here = machine.describe(torch.device("cpu"))
-        self.report = resumed(self.path, settings, here) or Report(here, settings)
+        self.report = Report(here, settings_of(plan, self.text))
+        self.finished = finished(self.path, self.report)
 
     def _train(self, setting: Setting, done: list[Training]) -> Training:
-        for training in done:
-            if training.setting == setting:
-                return training
+        if setting in self.finished:
+            done.append(self.finished[setting])
+            return done[-1]
         training = train(setting, self.text)
         done.append(training)
         files.write(self.path, self.report)

@@ -30,7 +30,7 @@ test should not."""
 
 
 def _setup(report: Report) -> str:
-    s = report["settings"]
+    s = {**report["settings"], **report["settings"]["plan"]}
     first, *others = s["seeds"]
     seconds = sum(entry["seconds"] for name in ("grid", "trainings") for entry in report[name])
     return f"""\
@@ -77,7 +77,8 @@ def _grid(report: Report) -> str:
 
 
 def _edges(report: Report, losses: dict[Arm, grid.Losses]) -> str:
-    planned = len(report["settings"]["lrs"]) * len(report["settings"]["weight_decays"])
+    plan = report["settings"]["plan"]
+    planned = len(plan["lrs"]) * len(plan["weight_decays"])
     grown = [summary.label(arm) for arm, each in losses.items() if len(each) > planned]
     on = {arm: grid.edges(each) for arm, each in losses.items()}
     told = [f"{summary.label(arm)} ({', '.join(names)})" for arm, names in on.items() if names]
@@ -227,7 +228,7 @@ def _meaning(report: Report) -> str:
 
     qk = ["attention Q", "attention K"]
     others = [kind for kind in on if kind not in qk]
-    s = report["settings"]
+    s = {**report["settings"], **report["settings"]["plan"]}
     verdicts = "\n".join(_verdict(report, *pair) for pair in summary.PAIRS)
     return f"""\
 ## What it means, and what it does not

@@ -74,7 +74,7 @@ def draw_losses(report: dict[str, Any], path: Path) -> None:
         limits = [panel.get_ylim() for panel in pair]
         for panel in pair:
             panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    seeds = len(report["settings"]["seeds"])
+    seeds = len(report["settings"]["plan"]["seeds"])
     figure.supxlabel(
         f"mean and ± SD over {seeds} seeds; {plots.where(report['machine'])}", fontsize=8.5
     )

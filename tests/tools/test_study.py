@@ -200,7 +200,8 @@ def invented(setting: Setting) -> Training:
 def test_interrupted_study_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A second run trains what the first one has not, and a third nothing; the page can be made."""
     monkeypatch.setattr(command, "Text", lambda: Text)
-    monkeypatch.setattr(command, "settings_of", lambda plan, text: {"seeds": [1, 2]})
+    settings = {"data": "invented", "plan": "one"}
+    monkeypatch.setattr(command, "settings_of", lambda plan, text: settings)
     calls: list[Setting] = []
 
     def training(limit: int) -> Callable[[Setting, Any], Training]:
@@ -224,9 +225,13 @@ def test_interrupted_study_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert command.Study(plan, tmp_path).run() == report
     assert len(calls) == 22
     here = command.Study(plan, tmp_path).report.machine
-    assert command.resumed(tmp_path / command.FILE, {"seeds": [1]}, here) is None
-    elsewhere = here | {"torch": "another"}
-    assert command.resumed(tmp_path / command.FILE, {"seeds": [1, 2]}, elsewhere) is None
+    for machine, changed, left in (
+        (here, settings | {"plan": "another"}, 22),
+        (here, settings | {"data": "another"}, 0),
+        (here | {"torch": "another"}, settings, 0),
+    ):
+        fresh = command.Report(machine, changed)
+        assert len(command.finished(tmp_path / command.FILE, fresh)) == left
 
 
 def committed() -> dict[str, Any]:
@@ -253,10 +258,10 @@ def test_all_seeds_were_trained_at_the_best_point() -> None:
         finished = [e for e in points if e["validation_loss"] is not None]
         lowest = sorted(finished, key=lambda e: e["validation_loss"])[0]["setting"]
         trained = [e for e in report["trainings"] if Arm(**e["setting"]["arm"]) == arm]
-        assert [e["setting"]["seed"] for e in trained] == report["settings"]["seeds"]
-        assert report["settings"]["grid_seed"] not in report["settings"]["seeds"]
+        assert [e["setting"]["seed"] for e in trained] == report["settings"]["plan"]["seeds"]
+        assert report["settings"]["plan"]["grid_seed"] not in report["settings"]["plan"]["seeds"]
         for entry in trained:
-            assert entry["setting"]["steps"] == report["settings"]["steps"]
+            assert entry["setting"]["steps"] == report["settings"]["plan"]["steps"]
             assert entry["setting"]["lr"] == lowest["lr"]
             assert entry["setting"]["weight_decay"] == lowest["weight_decay"]
 
@@ -292,7 +297,7 @@ def test_tables_follow_from_the_raw_numbers() -> None:
 def test_outcomes_are_counted_at_every_step() -> None:
     """Each weight of a type counts once a step; outcomes of two layers add up."""
     report = committed()
-    steps = report["settings"]["steps"]
+    steps = report["settings"]["plan"]["steps"]
     for entry in report["trainings"]:
         if entry["setting"]["arm"]["optimizer"] != ADAMP:
             assert entry["outcomes"] == {}
