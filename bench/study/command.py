@@ -33,9 +33,9 @@ class Plan:
     extensions: int = grid.EXTENSIONS
     grid_steps: int = 300
     grid_seed: int = 0
-    steps: int = 1200
+    steps: int = 750
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    evaluations: int = 10
+    evaluations: int = 6
 
 
 SMALL = Plan(lrs=(4e-3,), weight_decays=(0.1,), extensions=0, grid_steps=5, steps=10, seeds=(1, 2))
@@ -141,11 +141,11 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Tune all arms, then train seed by seed, so that an interruption leaves whole pairs."""
         tuned = {arm: self.tune(arm) for arm in TUNED}
-        tuned |= {arm: tuned[like] for arm, like in BORROWED.items()}
-        for seed in self.plan.seeds:
-            for arm, (lr, decay) in tuned.items():
-                setting = Setting(arm, lr, decay, seed, self.plan.steps, self.plan.evaluations)
-                self._train(setting, self.report.trainings)
+        for chosen in (tuned, {arm: tuned[like] for arm, like in BORROWED.items()}):
+            for seed in self.plan.seeds:
+                for arm, (lr, decay) in chosen.items():
+                    setting = Setting(arm, lr, decay, seed, self.plan.steps, self.plan.evaluations)
+                    self._train(setting, self.report.trainings)
         files.write(self.path, self.report)
         report = files.read(self.path)
         assert report is not None
