@@ -38,7 +38,7 @@ class Plan:
     evaluations: int = 6
 
 
-SMALL = Plan(lrs=(4e-3,), weight_decays=(0.1,), extensions=0, grid_steps=5, steps=10, seeds=(1, 2))
+SMALL = Plan((4e-3,), (0.1,), extensions=0, grid_steps=5, steps=10, seeds=(1, 2), evaluations=2)
 """For a smoke test; its losses say nothing."""
 
 
