@@ -44,12 +44,19 @@ SMALL = Plan((4e-3,), (0.1,), extensions=0, grid_steps=5, steps=10, seeds=(1, 2)
 
 @dataclasses.dataclass
 class Report:
-    """Content of ``study.json``."""
+    """Content of ``study.json``.
+
+    Attributes:
+        grid: short trainings that choose each arm's values.
+        trainings: full trainings of each arm at its best point.
+        controls: full trainings of AdamW at AdamP's best point, where that is another.
+    """
 
     machine: dict[str, str | int | float | None]
     settings: dict[str, Any]
     grid: list[Training] = dataclasses.field(default_factory=list)
     trainings: list[Training] = dataclasses.field(default_factory=list)
+    controls: list[Training] = dataclasses.field(default_factory=list)
 
 
 def settings_of(plan: Plan, text: Text) -> dict[str, Any]:
@@ -91,7 +98,8 @@ def finished(path: Path, report: Report) -> dict[Setting, Training]:
     same_machine = all(found["machine"][key] == report.machine[key] for key in SAME)
     if not same_machine or {**found["settings"], "plan": None} != {**report.settings, "plan": None}:
         return {}
-    done = [_training(entry) for name in ("grid", "trainings") for entry in found[name]]
+    lists = ("grid", "trainings", "controls")
+    done = [_training(entry) for name in lists for entry in found.get(name, [])]
     return {training.setting: training for training in done}
 
 
@@ -115,7 +123,7 @@ class Study:
         if setting in self.finished:
             done.append(self.finished[setting])
             return done[-1]
-        training = train(setting, self.text)
+        training = self.finished[setting] = train(setting, self.text)
         done.append(training)
         files.write(self.path, self.report)
         arm = f"{setting.arm.optimizer}, QK-norm {'on' if setting.arm.qk_norm else 'off'}"
@@ -138,14 +146,22 @@ class Study:
                 break
         return grid.best(losses)
 
+    def _train_all(self, points: dict[Arm, grid.Point], done: list[Training]) -> None:
+        plan = self.plan
+        for seed in plan.seeds:
+            for arm, (lr, decay) in points.items():
+                setting = Setting(arm, lr, decay, seed, plan.steps, plan.evaluations)
+                self._train(setting, done)
+
     def run(self) -> dict[str, Any]:
         """Tune all arms, then train seed by seed, so that an interruption leaves whole pairs."""
         tuned = {arm: self.tune(arm) for arm in TUNED}
-        for chosen in (tuned, {arm: tuned[like] for arm, like in BORROWED.items()}):
-            for seed in self.plan.seeds:
-                for arm, (lr, decay) in chosen.items():
-                    setting = Setting(arm, lr, decay, seed, self.plan.steps, self.plan.evaluations)
-                    self._train(setting, self.report.trainings)
+        self._train_all(tuned, self.report.trainings)
+        swapped = {Arm(ADAMW, qk): tuned[Arm(ADAMP, qk)] for qk in (True, False)}
+        controls = {arm: point for arm, point in swapped.items() if point != tuned[arm]}
+        self._train_all(controls, self.report.controls)
+        borrowed = {arm: tuned[like] for arm, like in BORROWED.items()}
+        self._train_all(borrowed, self.report.trainings)
         files.write(self.path, self.report)
         report = files.read(self.path)
         assert report is not None

@@ -19,6 +19,9 @@ PAIRS = (
 )
 """What is compared: an arm, and the one that is subtracted."""
 
+CONTROL = f" at {ADAMP}'s values"
+"""Marks AdamW's trainings at AdamP's best point."""
+
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Two-sided 95 % quantile of Student's t by degrees of freedom."""
 
@@ -56,34 +59,46 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float]:
 
 def arms(report: Report, name: str = "trainings") -> list[Arm]:
     """The arms in the order in which they were run."""
-    return list(dict.fromkeys(Arm(**entry["setting"]["arm"]) for entry in report[name]))
+    return list(dict.fromkeys(Arm(**entry["setting"]["arm"]) for entry in report.get(name, [])))
 
 
 def of(report: Report, arm: Arm, name: str = "trainings") -> list[dict[str, Any]]:
     """All trainings of an arm, in the order of seeds or of grid points."""
-    return [entry for entry in report[name] if Arm(**entry["setting"]["arm"]) == arm]
+    return [entry for entry in report.get(name, []) if Arm(**entry["setting"]["arm"]) == arm]
 
 
-def final(report: Report, arm: Arm) -> dict[int, float | None]:
+def final(report: Report, arm: Arm, name: str = "trainings") -> dict[int, float | None]:
     """The final validation loss by seed."""
-    return {e["setting"]["seed"]: e["validation_loss"] for e in of(report, arm)}
+    return {e["setting"]["seed"]: e["validation_loss"] for e in of(report, arm, name)}
 
 
-def differences(report: Report, arm: Arm, other: Arm) -> list[float]:
-    """Final validation loss of ``arm`` less that of ``other``, of each seed that both finished."""
-    return [difference for _, difference in _by_seed(report, arm, other)]
+def differences(report: Report, arm: Arm, other: Arm, name: str = "trainings") -> dict[int, float]:
+    """By seed the final validation loss of ``arm`` less that of ``other``, if both finished.
 
-
-def change(report: Report) -> list[float]:
-    """AdamP's difference to AdamW with QK-norm less the one without, of each seed."""
-    (on, off) = (dict(_by_seed(report, *pair)) for pair in PAIRS[:2])
-    return [on[seed] - off[seed] for seed in on if seed in off]
-
-
-def _by_seed(report: Report, arm: Arm, other: Arm) -> list[tuple[int, float]]:
-    ours, theirs = final(report, arm), final(report, other)
+    Args:
+        report: the study.
+        arm: an arm with full trainings.
+        other: likewise, or one of the list ``name``.
+        name: ``"trainings"``, or ``"controls"``.
+    """
+    ours, theirs = final(report, arm), final(report, other, name)
     both = [(seed, ours[seed], theirs.get(seed)) for seed in ours]
-    return [(seed, a - b) for seed, a, b in both if a is not None and b is not None]
+    return {seed: a - b for seed, a, b in both if a is not None and b is not None}
+
+
+def comparisons(report: Report) -> dict[str, Gap]:
+    """Each difference of two arms under its name in the table."""
+    found = {}
+    for arm, other in PAIRS:
+        title = f"{label(arm)}, less {other.optimizer}"
+        found[title] = differences(report, arm, other)
+        if arm.optimizer == ADAMP:
+            found[title + CONTROL] = differences(report, arm, other, "controls")
+    on, off = (differences(report, *pair) for pair in PAIRS[:2])
+    change = {seed: on[seed] - off[seed] for seed in on if seed in off}
+    found["AdamP less AdamW: with QK-norm less without"] = change
+    # Of a study that was not finished there may be too few for an interval.
+    return {name: gap(list(each.values())) for name, each in found.items() if len(each) > 1}
 
 
 def grid_losses(report: Report, arm: Arm) -> dict[grid.Point, float | None]:
@@ -92,6 +107,12 @@ def grid_losses(report: Report, arm: Arm) -> dict[grid.Point, float | None]:
         (e["setting"]["lr"], e["setting"]["weight_decay"]): e["validation_loss"]
         for e in of(report, arm, "grid")
     }
+
+
+def complete(report: Report) -> bool:
+    """Whether every arm of the report has the seeds of the plan."""
+    seeds = report["settings"]["plan"]["seeds"]
+    return all(list(final(report, arm)) == seeds for arm in arms(report))
 
 
 def outcome_counts(report: Report, arm: Arm) -> dict[str, list[int]]:
