@@ -231,7 +231,7 @@ def _caveats(report: Report) -> list[str]:
         line = (
             f"- {summary.label(arm)} has other values (lr {values[0][0]:g}, weight decay "
             f"{values[0][1]:g}) than {other.optimizer} (lr {values[1][0]:g}, weight decay "
-            f"{values[1][1]:g}), so that their difference is one of values and optimizers together. "
+            f"{values[1][1]:g}), so that their difference is that of values and optimizers. "
             f"In the grid {other.optimizer}'s loss differs by {near:.4f} between these points: the "
             "choice was a matter of chance, and short trainings do not show what decay does later."
         )
