@@ -213,7 +213,7 @@ def _verdict(name: str, gap: summary.Gap) -> str:
             "apart."
         )
     side = "below" if gap.mean < 0 else "above"
-    return f"- {name}: {gap.mean:+.4f}. The interval excludes 0, it is {side}."
+    return f"- {name}: {gap.mean:+.4f}. The whole interval lies {side} 0."
 
 
 def _caveats(report: Report) -> list[str]:

@@ -33,8 +33,8 @@ def _band(axes: Axes, steps: list[int], curves: list[list[float]], name: str) ->
     columns = list(zip(*curves, strict=True))
     means = [statistics.fmean(column) for column in columns]
     sds = [statistics.stdev(column) for column in columns]
-    # AdamW's line is drawn first and wide, for the others lie on it.
-    width = 4.5 if name == ADAMW else 1.5
+    # AdamW is drawn first and wide, for the others may lie on it.
+    width = 3.5 if name == ADAMW else 1.5
     axes.plot(steps, means, color=COLOURS[name], linewidth=width, label=name)
     low = [mean - sd for mean, sd in zip(means, sds, strict=True)]
     high = [mean + sd for mean, sd in zip(means, sds, strict=True)]
