@@ -35,7 +35,8 @@ head being dimension 0), and all else never, at AdamW's values."""
 
 CONTROL_IS = """
 - **Control**: where AdamP's best point is another than AdamW's, AdamW was trained at AdamP's as \
-well, so that the values are not taken for the optimizer."""
+well, so that the values are not taken for the optimizer. This was added when the first full \
+trainings had been seen."""
 
 
 def _setup(report: Report) -> str:
@@ -235,8 +236,14 @@ def _caveats(report: Report) -> list[str]:
             f"In the grid {other.optimizer}'s loss differs by {near:.4f} between these points: the "
             "choice was a matter of chance, and short trainings do not show what decay does later."
         )
-        if summary.of(report, other, "controls"):
-            line += f" The row{summary.CONTROL} compares the optimizers alone."
+        controls = [loss for loss in summary.final(report, other, "controls").values() if loss]
+        if len(controls) > 1:
+            tuned = [loss for loss in summary.final(report, other).values() if loss]
+            means = statistics.fmean(controls), statistics.fmean(tuned)
+            line += (
+                f" At AdamP's values {other.optimizer} comes to {means[0]:.4f} instead of "
+                f"{means[1]:.4f}; the row{summary.CONTROL} compares like with like."
+            )
         else:
             line += " It must not be read as the effect of the projection."
         lines.append(line)
@@ -271,7 +278,8 @@ called for. In a projected step the weight decay, too, is a tenth.
 One model of {s["parameters"]:,} parameters, one text, {s["steps"]:,} steps, {len(s["seeds"])} \
 seeds. The intervals say how seeds scatter at the tuned values; they leave out the choice of those \
 values, which one seed of {s["grid_steps"]} steps made on the same held-out text, and are not \
-adjusted for the number of comparisons. Longer trainings, in which norms grow further, larger \
+adjusted for the number of comparisons. Losses with and without QK-norm are at different values \
+and say nothing about QK-norm. Longer trainings, in which norms grow further, larger \
 models and other weight decays may differ. Nothing here is about speed."""
 
 

@@ -94,9 +94,13 @@ def comparisons(report: Report) -> dict[str, Gap]:
         found[title] = differences(report, arm, other)
         if arm.optimizer == ADAMP:
             found[title + CONTROL] = differences(report, arm, other, "controls")
-    on, off = (differences(report, *pair) for pair in PAIRS[:2])
-    change = {seed: on[seed] - off[seed] for seed in on if seed in off}
-    found["AdamP less AdamW: with QK-norm less without"] = change
+    # At the same values, where there are such trainings.
+    (arm, other), without = PAIRS[0], differences(report, *PAIRS[1])
+    controls = differences(report, arm, other, "controls")
+    remark = CONTROL if controls else ""
+    on = controls or differences(report, arm, other)
+    title = f"AdamP less AdamW{remark}: with QK-norm less without"
+    found[title] = {seed: on[seed] - without[seed] for seed in on if seed in without}
     # Of a study that was not finished there may be too few for an interval.
     return {name: gap(list(each.values())) for name, each in found.items() if len(each) > 1}
 
