@@ -184,25 +184,29 @@ def _outcomes(report: Report) -> str:
 
 
 def _norms(report: Report) -> str:
-    arms = summary.arms(report)
-    growths = {arm: summary.growth(report, arm) for arm in arms}
-    norms = {arm: summary.final_norms(report, arm) for arm in arms}
+    columns = [(arm, "trainings", "") for arm in summary.arms(report)]
+    columns += [(arm, "controls", summary.CONTROL) for arm in summary.arms(report, "controls")]
+    found = [
+        (summary.growth(report, arm, name), summary.final_norms(report, arm, name))
+        for arm, name, _ in columns
+    ]
     rows = []
     for kind in report_order(report):
         row = [kind]
-        for arm in arms:
-            if kind not in growths[arm]:
+        for growths, norms in found:
+            if kind in norms:
+                growth, norm = map(statistics.fmean, (growths[kind], norms[kind]))
+                row.append(f"{norm:.2f} ({growth:.3f})")
+            else:
                 row.append("-")
-                continue
-            growth, norm = map(statistics.fmean, (growths[arm][kind], norms[arm][kind]))
-            row.append(f"{norm:.2f} ({growth:.3f})")
         rows.append(row)
+    titles = [summary.label(arm) + remark for arm, _, remark in columns]
     return "\n\n".join(
         [
             "## Norms",
             "Frobenius norm of all weights of a type at the end and, in parentheses, over the "
             "initial one; means over the seeds.",
-            markdown.table(["final norm (growth)", *map(summary.label, arms)], rows),
+            markdown.table(["final norm (growth)", *titles], rows),
         ]
     )
 

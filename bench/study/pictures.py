@@ -28,14 +28,17 @@ def _title(qk_norm: bool) -> str:
     return f"QK-norm {'on' if qk_norm else 'off'}"
 
 
-def _band(axes: Axes, steps: list[int], curves: list[list[float]], name: str) -> None:
+def _band(
+    axes: Axes, steps: list[int], curves: list[list[float]], name: str, remark: str = ""
+) -> None:
     """Mean and ± SD over seeds of one optimizer's curves."""
     columns = list(zip(*curves, strict=True))
     means = [statistics.fmean(column) for column in columns]
     sds = [statistics.stdev(column) for column in columns]
     # AdamW is drawn first and wide, for the others may lie on it.
-    width = 3.5 if name == ADAMW else 1.5
-    axes.plot(steps, means, color=COLOURS[name], linewidth=width, label=name)
+    width, dashes = (1.5, "--") if remark else (3.5 if name == ADAMW else 1.5, "-")
+    style: Any = {"color": COLOURS[name], "linewidth": width, "linestyle": dashes}
+    axes.plot(steps, means, label=name + remark, **style)
     low = [mean - sd for mean, sd in zip(means, sds, strict=True)]
     high = [mean + sd for mean, sd in zip(means, sds, strict=True)]
     axes.fill_between(steps, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
@@ -51,21 +54,22 @@ def draw_losses(report: dict[str, Any], path: Path) -> None:
             if arm.qk_norm != qk_norm:
                 continue
             curves = _curves(report, arm)
-            shared = [seed for seed in curves if seed in baseline]
             steps = summary.of(report, arm)[0]["evaluated_at"]
             # The first point is the untrained model, which is the same for all.
             _band(loss, steps[1:], [curve[1:] for curve in curves.values()], arm.optimizer)
             if arm.optimizer != ADAMW:
-                gaps = [
-                    [a - b for a, b in zip(curves[seed][1:], baseline[seed][1:], strict=True)]
-                    for seed in shared
-                ]
-                _band(gap, steps[1:], gaps, arm.optimizer)
+                _band(gap, steps[1:], _gaps(curves, baseline), arm.optimizer)
+        if controls := _curves(report, Arm(ADAMW, qk_norm), "controls"):
+            curves = _curves(report, Arm(ADAMP, qk_norm))
+            after = [curve[1:] for curve in controls.values()]
+            _band(loss, steps[1:], after, ADAMW, summary.CONTROL)
+            remark = f", both{summary.CONTROL}"
+            _band(gap, steps[1:], _gaps(curves, controls), ADAMP, remark)
         loss.set_title(f"{_title(qk_norm)}: validation loss, nats a character")
         gap.set_title(f"{_title(qk_norm)}: less AdamW's of the same seed")
         gap.axhline(0, color=COLOURS[ADAMW], linewidth=1.2)
         loss.legend(fontsize=9)
-        gap.legend(fontsize=9, loc="upper left")
+        gap.legend(fontsize=9, loc="lower left")
         for panel in (loss, gap):
             panel.set_xlabel("step")
             panel.grid(alpha=0.25)
@@ -81,12 +85,20 @@ def draw_losses(report: dict[str, Any], path: Path) -> None:
     plots.save(figure, path)
 
 
-def _curves(report: dict[str, Any], arm: Arm) -> dict[int, list[float]]:
+def _curves(report: dict[str, Any], arm: Arm, name: str = "trainings") -> dict[int, list[float]]:
     return {
         entry["setting"]["seed"]: entry["validation"]
-        for entry in summary.of(report, arm)
+        for entry in summary.of(report, arm, name)
         if entry["validation_loss"] is not None
     }
+
+
+def _gaps(curves: dict[int, list[float]], baseline: dict[int, list[float]]) -> list[list[float]]:
+    return [
+        [a - b for a, b in zip(curve[1:], baseline[seed][1:], strict=True)]
+        for seed, curve in curves.items()
+        if seed in baseline
+    ]
 
 
 def draw_outcomes(report: dict[str, Any], path: Path) -> None:

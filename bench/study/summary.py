@@ -131,19 +131,19 @@ def outcome_counts(report: Report, arm: Arm) -> dict[str, list[int]]:
     return total
 
 
-def growth(report: Report, arm: Arm) -> dict[str, list[float]]:
+def growth(report: Report, arm: Arm, name: str = "trainings") -> dict[str, list[float]]:
     """By layer type each seed's final norm over its initial one."""
     ratios: dict[str, list[float]] = {}
-    for entry in of(report, arm):
+    for entry in of(report, arm, name):
         for kind, norms in entry["norms"].items():
             ratios.setdefault(kind, []).append(norms[-1] / norms[0])
     return ratios
 
 
-def final_norms(report: Report, arm: Arm) -> dict[str, list[float]]:
+def final_norms(report: Report, arm: Arm, name: str = "trainings") -> dict[str, list[float]]:
     """By layer type each seed's final norm."""
     norms: dict[str, list[float]] = {}
-    for entry in of(report, arm):
+    for entry in of(report, arm, name):
         for kind, values in entry["norms"].items():
             norms.setdefault(kind, []).append(values[-1])
     return norms
