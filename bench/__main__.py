@@ -20,6 +20,7 @@ from bench.lib.task_digits import Digits
 from bench.lib.task_text import Text
 from bench.lib.training import Task
 from bench.lib.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
+from bench.study import command as study
 from bench.targets_cpu import FIVE
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -125,6 +126,11 @@ def _parser() -> argparse.ArgumentParser:
         option("--out", help="folder for results (default: $OUT, else bench/results)")
         for add in options:
             add(command)
+    summary = "AdamP against AdamW on a small GPT, both tuned; goes on where it was interrupted"
+    command = commands.add_parser("study", help=summary, description=summary)
+    command.add_argument("--quick", action="store_true", help="a few steps, as a smoke test")
+    command.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
+    command.add_argument("--out", help="folder for results (default: bench/results)")
     drawn = {
         "tables": "rewrite the tables of docs/performance.md from the JSON files",
         "pictures": "draw the README's pictures from the JSON files",
@@ -182,8 +188,11 @@ def main(arguments: list[str]) -> int:
         return pictures.run(options.results)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    out = files.folder(options.out)
     try:
+        if options.command == "study":
+            study.run(options.quick, options.out)
+            return 0
+        out = files.folder(options.out)
         if options.command in ("all", "step"):
             _run_step(options, parser, out)
         if options.command in ("all", "train"):
