@@ -86,8 +86,9 @@ def restore_stats(groups: Groups, state: dict[Tensor, Any], loaded: dict[str, An
     params = [param for group in groups for param in group["params"]]
     ids = [saved for group in loaded["param_groups"] for saved in group["params"]]
     for saved, param in zip(ids, params, strict=True):
-        stats = loaded["state"].get(saved, {}).get("stats")
-        if isinstance(stats, Tensor) and "stats" in state.get(param, {}):
+        entry = loaded["state"].get(saved)
+        stats = entry.get("stats") if isinstance(entry, dict) else None
+        if isinstance(stats, Tensor) and isinstance(state.get(param), dict):
             state[param]["stats"] = stats.detach().to(param.device, torch.float64, copy=True)
 
 
