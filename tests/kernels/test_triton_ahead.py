@@ -26,8 +26,12 @@ SPILLS = {
     ("float64", True, "first"): 64,
     ("float64", True, "second"): 24,
 }
-#: The same with statistics.
-MEASURED_SPILLS = {("float64", True, ""): 72}
+#: The same with statistics, for which spans hold one sum more.
+MEASURED_SPILLS = {
+    ("float64", True, ""): 72,
+    ("bfloat16", True, ""): 96,
+    ("float16", True, ""): 72,
+}
 #: On AMD, where the compiler is told no limit: two programs of 4 wavefronts on each of 4 SIMDs.
 REGISTERS = {"cuda": options.MAX_REGISTERS, "hip": 256}
 WIDEST = 16
