@@ -4,10 +4,10 @@ Source: Heo et al., "AdamP: Slowing Down the Slowdown for Momentum Optimizers on
 Weights", ICLR 2021, with the constants of the official ``adamp`` package. ``csrc/core/methods.h``
 and ``csrc/core/projection.h`` state the same lines for C++ and CUDA.
 
-Only operators and ``where`` are used, so that the same lines serve torch tensors and, compiled by
-``triton.jit`` with Triton's language in the place of ``torch``, Triton blocks. Symbols: ``p``
-weight, ``g`` gradient, ``u`` the raw update before projection; per row ``pp = sum p^2``, ``gg = sum
-g^2``, ``pg = sum p*g``, ``pu = sum p*u``.
+Only operators, ``where`` and ``abs`` are used, so that the same lines serve torch tensors and,
+compiled by ``triton.jit`` with Triton's language in the place of ``torch``, Triton blocks. Symbols:
+``p`` weight, ``g`` gradient, ``u`` the raw update before projection; per row ``pp = sum p^2``,
+``gg = sum g^2``, ``pg = sum p*g``, ``pu = sum p*u``.
 """
 
 from typing import Any
@@ -46,8 +46,11 @@ def cosine_below(pg: Any, norm_p: Any, norm_g: Any, bound: Any) -> Any:
 
 
 def abs_cosine(pg: Any, norm_p: Any, norm_g: Any) -> Any:
-    """``|cos(p, g)|``, of norms that the caller has clamped at ``eps``."""
-    return abs(pg) / (norm_p * norm_g)
+    """``|cos(p, g)|``, of norms that the caller has clamped at ``eps``.
+
+    One division after the other: the product of both may be 0 in float32, or infinite.
+    """
+    return torch.abs(pg) / norm_p / norm_g
 
 
 def removed_by(radial: Any, pp: Any, pu: Any) -> Any:

@@ -73,8 +73,8 @@ void Plan::gather() {
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> Plan::inputs() {
   gather();
-  // With two flags of half the size.
-  constexpr int64_t kFields = sizeof(Scalars<double>) / sizeof(double) + 1;
+  // The two flags of Scalars are of half the size.
+  constexpr int64_t kFields = sizeof(Scalars<double>) / sizeof(double) + 1 + 2;
   const int64_t n = static_cast<int64_t>(step_.grads().size());
   const int64_t n_hypers = static_cast<int64_t>(step_.hypers().size());
   at::Tensor addresses = at::empty({n}, at::kLong), indices = at::empty({n}, at::kLong);
@@ -96,7 +96,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> Plan::inputs() {
     for (const double value :
          {h.beta1, h.one_minus_beta1, h.beta2, h.one_minus_beta2, h.inv_root_bias_correction2,
           h.eps, h.step_size, h.decay, h.decay_projected, h.delta, h.factor,
-          static_cast<double>(h.nesterov), static_cast<double>(buffer)}) {
+          static_cast<double>(h.nesterov), static_cast<double>(buffer), now.lr,
+          now.inv_bias_correction1}) {
       *to++ = value;
     }
     int64_t* const of_device = number_addresses.mutable_data_ptr<int64_t>() + 2 * i;

@@ -24,9 +24,9 @@ class Plan {
 
   // What was last picked up, for a caller without an executor. Of each slot the address of its
   // gradient (int64; 0: there is nothing to do) and a row of what follows (int64): the scalars of
-  // each group and step count (float64, the fields of Scalars in their order), and the addresses of
-  // a learning rate and a weight decay on the device (int64; 0: it is in the scalars, which are for
-  // a value of 1 otherwise).
+  // each group and step count (float64, the fields of Scalars in their order, then lr and
+  // inv_bias_correction1 of StepNumbers), and the addresses of a learning rate and a weight decay
+  // on the device (int64; 0: it is in the scalars, which are for a value of 1 otherwise).
   std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> inputs();
 
   // See StepPlan; prepare() calls it where there is an executor.

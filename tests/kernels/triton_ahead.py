@@ -3,6 +3,7 @@
 A program of its own: the tests have Triton's interpreter, under which nothing compiles.
 
     python tests/kernels/triton_ahead.py cuda:90
+    python tests/kernels/triton_ahead.py cuda:90 measured    # what stats=True launches
 """
 
 import inspect
@@ -43,6 +44,13 @@ HALVES = (
     *(("second", "vit-b16", dtype) for dtype in DTYPES),
     ("second", "resnet18", torch.bfloat16),
 )
+#: With statistics.
+MEASURED = (
+    *(("", "vit-b16", dtype) for dtype in DTYPES),
+    ("", "resnet18", torch.float32),
+    ("first", "vit-b16", torch.float32),
+    ("second", "vit-b16", torch.float32),
+)
 THIN = tuple(torch.Size((20_000, cols)) for cols in (1, 2, 3, 4, 5, 8, 9, 16))
 TABLES = {"programs": "*i32", "weights": "*i64", "step_table": "*i64", "words": "*i32"}
 #: Where weights, gradients and moments are read and written, and nothing else is.
@@ -69,6 +77,7 @@ def build(
     shapes: int,
     controlled: bool,
     half: str = "",
+    measured: bool = False,
 ) -> Any:
     """Compile with what a launch passes; ``half``: of a step that has tensors in parts."""
     hardware = options.Hardware(target.backend, target.warp_size)
@@ -80,10 +89,11 @@ def build(
     constants = {name: given.pop(name) for name in names if name in given}
     real = {torch.float32: "*fp32", torch.float64: "*fp64"}[options.real(dtype)]
     pointers = TABLES | {"scratch": real}
-    if half:
-        pointers["parts"] = "*i64"
-    else:
-        constants["parts"] = None
+    for table, is_there in (("parts", bool(half)), ("measured", measured)):
+        if is_there:
+            pointers[table] = "*i64"
+        else:
+            constants[table] = None
     signature = dict.fromkeys(names, "constexpr") | pointers
     # A launch sees from their addresses that the allocator has aligned the tables.
     aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in pointers}
@@ -161,9 +171,10 @@ def report(
     dtype: torch.dtype,
     controlled: bool,
     half: str = "",
+    measured: bool = False,
 ) -> dict[str, Any]:
     """Compile one variant, and look at the result."""
-    kernel = build(target, method, dtype, shapes_of(model, dtype), controlled, half)
+    kernel = build(target, method, dtype, shapes_of(model, dtype), controlled, half, measured)
     text = kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"]
     found: dict[str, Any] = {"model": model, "half": half}
     found |= {"adam": method is AdamP, "dtype": str(dtype).removeprefix("torch.")}
@@ -181,6 +192,12 @@ def main() -> None:
     """Compile every variant for the target that is named."""
     kind, arch = sys.argv[1].split(":")
     target = GPUTarget(kind, int(arch), 32) if kind == "cuda" else GPUTarget(kind, arch, 64)
+    if "measured" in sys.argv[2:]:
+        for half, model, dtype in MEASURED:
+            for method in (AdamP, SGDP):
+                found = report(target, model, method, dtype, False, half, measured=True)
+                print(json.dumps(found), flush=True)
+        return
     for model, dtypes in MODELS.items():
         for dtype in dtypes:
             for method in (AdamP, SGDP):

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamp_fused.backends.protocol import Control, Field, Shard, Slot
+from adamp_fused import _stats
+from adamp_fused.backends.protocol import Control, Field, Shard, Slot, StatField
 from adamp_fused.backends.registry import BACKENDS
 from adamp_fused.sharding.row_tests import RowTests, Tested
 from conftest import Kind
@@ -73,7 +74,13 @@ class Process:
     """One of the processes: its parts, and its plan."""
 
     def __init__(
-        self, kind: Kind, target: Target, pairs: list[Pair], parts: list[Tensor], on_device: bool
+        self,
+        kind: Kind,
+        target: Target,
+        pairs: list[Pair],
+        parts: list[Tensor],
+        on_device: bool,
+        measured: bool,
     ) -> None:
         """``parts``: of each pair's weights."""
         optimizer = kind.make([pair.p for pair in pairs], target, **pairs[0].options)
@@ -94,8 +101,10 @@ class Process:
                 state["step"] = torch.zeros((), dtype=real, device=device)
             if part.dim() > 1:
                 state["view"] = torch.zeros((), dtype=torch.int32, device=part.device)
+            if measured:
+                state["stats"] = _stats.zeros(part.device)
             self.state[param] = state
-        self._on_device = on_device
+        self._on_device, self._measured = on_device, measured
         self._grads: list[Tensor | None] = [None] * len(parts)
         self.shards: list[Shard | None] = [None] * len(parts)
         self._plan: Any = None
@@ -132,6 +141,7 @@ class Process:
                 self._on_device,
                 None if param is part else param,
                 shard,
+                self._measured,
             )
             for index, (part, param, shard) in enumerate(
                 zip(self.parts, self.params, self.shards, strict=True)
@@ -155,13 +165,14 @@ class Processes:
         cut: Cut,
         dtype: torch.dtype = torch.float32,
         on_device: bool = False,
+        measured: bool = False,
         **options: Any,
     ) -> None:
         self.pairs = pairs_of(kind, wanted, dtype, target, **options)
-        self._kind, self._cut = kind, cut
+        self._kind, self._cut, self._measured = kind, cut, measured
         pieces = [cut.pieces(pair.p.detach()) for pair in self.pairs]
         self.all = [
-            Process(kind, target, self.pairs, list(parts), on_device)
+            Process(kind, target, self.pairs, list(parts), on_device, measured)
             for parts in zip(*pieces, strict=True)
         ]
         self._projection = self.all[0].groups[0]["projection"]
@@ -171,13 +182,18 @@ class Processes:
                     process.shards[index] = self._shard(pair, process.parts[index])
 
     def _shard(self, pair: Pair, part: Tensor) -> Shard | None:
-        tests_rows = bool(self._cut.cols) and self._projection != "layer"
-        if self._projection == "off" or (self._projection == "channel" and not tests_rows):
+        tests_rows = bool(self._cut.cols) and self._projection in ("auto", "channel")
+        needs_sums = self._projection in ("auto", "layer") or tests_rows
+        if not (needs_sums or self._measured):
             return None
         numbers = {"dtype": torch.float64, "device": part.device}
         row_sums = torch.empty((part.shape[0], 4), **numbers) if tests_rows else None
         length = pair.p.numel() // pair.p.shape[0]
-        return Shard(torch.zeros(len(Field), **numbers), row_sums, length, pair.p.numel())
+        shard = Shard(torch.zeros(len(Field), **numbers), row_sums, length, pair.p.numel())
+        if self._measured:
+            shard.stats = torch.zeros(len(StatField), **numbers)
+            shard.max_cosine = torch.zeros((), **numbers)
+        return shard
 
     def step(
         self, outcome: int, what: str, control: Control | None = None, without: int | None = None
@@ -217,7 +233,7 @@ class Processes:
             if key in STATE_KEYS[self._kind.name]:
                 whole[key] = self._cut.join(values)
             else:
-                assert all(value.item() == values[0].item() for value in values), (key, values)
+                assert all(torch.equal(value, values[0]) for value in values), (key, values)
                 whole[key] = values[0]
         return whole
 
@@ -234,6 +250,14 @@ class Processes:
             total[:, Field.FAILED_ROWS :] /= parts_of_row
         for shard in shards:
             shard.sums.copy_(total.sum(0))
+        if self._measured:
+            stats = torch.stack([shard.stats for shard in shards])
+            if shards[0].row_sums is not None:
+                stats[:, StatField.RP :] /= parts_of_row
+            largest = torch.stack([shard.max_cosine for shard in shards]).max()
+            for shard in shards:
+                shard.stats.copy_(stats.sum(0))
+                shard.max_cosine.copy_(largest)
         assert shards[0].sums[Field.STEPPERS] in (0, len(shards))
 
     def _test_rows(self, shards: list[Any]) -> None:
@@ -242,4 +266,7 @@ class Processes:
             shard.row_sums.copy_(row_sums)
             if shard.sums[Field.STEPPERS] != 0:
                 rows = Tested(shard.row_sums, shard.row_length, group_index=0, at=0)
-                RowTests([rows], shard.sums.view(1, -1)).run(self.all[0].groups)
+                stats = maxima = None
+                if shard.stats is not None:
+                    stats, maxima = shard.stats.view(1, -1), shard.max_cosine.view(1)
+                RowTests([rows], shard.sums.view(1, -1), stats, maxima).run(self.all[0].groups)

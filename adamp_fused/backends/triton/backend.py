@@ -212,6 +212,7 @@ class _Launch:
         self._weights = tables.weights.to(self._device)
         self._programs = tables.programs.to(self._device)
         self._parts = None if tables.parts is None else tables.parts.to(self._device)
+        self._measured = None if tables.measured is None else tables.measured.to(self._device)
         self._finishers = tables.finishers.to(self._device)
         self._words = torch.zeros(tables.words_size, dtype=torch.int32, device=self._device)
         # With and without what the device has a say in; of the first launch and the second.
@@ -246,7 +247,7 @@ class _Launch:
         """Tell the allocator that the tables are used on the current stream, too."""
         stream = torch.cuda.current_stream(self._device)
         tables = [self._weights, self._programs, self._finishers, self._words, self._scratch]
-        tables += [] if self._parts is None else [self._parts]
+        tables += [table for table in (self._parts, self._measured) if table is not None]
         tables += [self._pieces, self._partial] if self._clips else []
         for table in tables:
             table.record_stream(stream)
@@ -364,7 +365,7 @@ class _Launch:
 
     def _arguments(self, table: Tensor) -> tuple[Tensor | None, ...]:
         """Those behind the programs, which both take."""
-        return self._weights, table, self._words, self._scratch, self._parts
+        return self._weights, table, self._words, self._scratch, self._parts, self._measured
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:
         on_gpu = self._device.type == "cuda"

@@ -6,6 +6,7 @@ Where a tensor's outcome depends on other tiles too, nothing waits for it: rows 
 under the tensor's last outcome where that can be rolled back, and else left. The program that
 arrives last at a tensor decides it. What then remains (every row after a miss, otherwise the rows
 left) is shared out, tile by tile, between that program and the helpers that come later in the grid.
+With statistics every tensor is added up by the program that arrives last (``measurement``).
 No part of the result depends on which program does what, and the words they meet in are zero again
 when the launch ends.
 """
@@ -18,6 +19,19 @@ import triton
 import triton.language as tl
 
 from adamp_fused.backends.triton import tables
+from adamp_fused.backends.triton.measurement import (
+    add_up_stats,
+    load_measured,
+    note_stats,
+    publish_stats,
+)
+from adamp_fused.backends.triton.scratch import (
+    REDUCE_BLOCK,
+    add_spans,
+    layer_slot,
+    leave_row_sums,
+    load_slots,
+)
 from adamp_fused.backends.triton.stages import (
     AUTO,
     FAILED_ROWS,
@@ -41,14 +55,7 @@ from adamp_fused.backends.triton.stages import (
     row_passes,
     sums_at,
 )
-from adamp_fused.backends.triton.tiles import (
-    fix_up,
-    layer_slot,
-    leave_row_sums,
-    load_slots,
-    sweep_rows,
-    sweep_span,
-)
+from adamp_fused.backends.triton.tiles import fix_up, sweep_rows, sweep_span
 
 TYPES = {
     "torch.float64": tl.float64,
@@ -58,8 +65,6 @@ TYPES = {
 }
 #: The words of a shared tensor.
 ARRIVED, NEXT_TILE, STATE, FENCE = (tl.constexpr(i) for i in range(tables.WORDS))
-#: Tiles or rows that the program which decides takes at a time.
-REDUCE_BLOCK = tl.constexpr(256)
 #: Its state: in the low bits how many have left, above them what was decided.
 DECIDED = tl.constexpr(1 << 20)
 OUTCOME_BIT, PREDICTED_BIT, WORK_BIT = tl.constexpr(21), tl.constexpr(23), tl.constexpr(25)
@@ -108,9 +113,10 @@ def add_up(w, n, scratch, part_row, DTYPE: tl.constexpr):
 
 @device
 def decide_tensor(
-    weights, step_table, index, scratch, DTYPE: tl.constexpr, CONTROLLED: tl.constexpr
-):
-    """Decide a shared tensor of which every tile has arrived; what its state becomes."""
+    weights, step_table, index, words, scratch, measured,
+    DTYPE: tl.constexpr, CONTROLLED: tl.constexpr,
+):  # fmt: skip
+    """Decide a tensor of which every tile has arrived; what its state becomes."""
     w = load_weight(weights, index)
     n = load_numbers(step_table, index, scratch.dtype.element_ty, CONTROLLED)
     pp, gg, pg, pu, failed, deferred, predicted = add_up(w, n, scratch, None, DTYPE)
@@ -119,12 +125,22 @@ def decide_tensor(
     tl.store(w.view.to(tl.pointer_type(tl.int32)), outcome, mask=w.mode == AUTO)
     work = ((deferred > 0) | (outcome != predicted)).to(tl.int32)
     decision = (outcome << OUTCOME_BIT) | (predicted << PREDICTED_BIT) | (work << WORK_BIT)
-    return decision | DECIDED
+    state = decision | DECIDED
+    if measured is not None:
+        note_stats(
+            load_measured(measured, index), w, n, step_table, index, outcome, layer_radial,
+            pp, gg, pg, pu, add_up_stats(w, n, scratch), scratch.dtype.element_ty, CONTROLLED,
+        )  # fmt: skip
+        if w.shared == 0:
+            # Its programs have decided it themselves, and met for its statistics alone.
+            state = 0
+            tl.store(words + ARRIVED, 0)
+    return state
 
 
 @device
 def publish(
-    weights, step_table, index, words, scratch, part_row,
+    weights, step_table, index, words, scratch, part_row, measured,
     DTYPE: tl.constexpr, CONTROLLED: tl.constexpr,
 ):  # fmt: skip
     """Leave the sums of a part of which every tile has arrived, and what ``parts`` goes on from."""
@@ -138,6 +154,9 @@ def publish(
     tl.store(sums_at(part.sums, GG), gg.to(tl.float64))
     tl.store(sums_at(part.sums, PG), pg.to(tl.float64))
     tl.store(sums_at(part.sums, PU), pu.to(tl.float64))
+    if measured is not None:
+        row, stats = load_measured(measured, index), add_up_stats(w, n, scratch)
+        publish_stats(row, part.row_sums == 0, w, stats)
     work = (deferred > 0).to(tl.int32)
     tl.store(words + STATE, (predicted << PREDICTED_BIT) | (work << WORK_BIT))
     tl.store(words + ARRIVED, 0)
@@ -150,14 +169,7 @@ def reduce_rows(w, n, scratch, part_row):
     for base in range(0, w.rows, REDUCE_BLOCK):
         row = base + tl.arange(0, REDUCE_BLOCK)
         valid = row < w.rows
-        zero = tl.zeros([REDUCE_BLOCK], dtype=n.eps.dtype)
-        pp, gg, pg, pu = zero, zero, zero, zero
-        for span in range(0, w.spans):
-            tile = row * w.spans + span
-            pp += load_slots(scratch, w, 0, tile, valid)
-            gg += load_slots(scratch, w, 1, tile, valid)
-            pg += load_slots(scratch, w, 2, tile, valid)
-            pu += load_slots(scratch, w, 3, tile, valid)
+        pp, gg, pg, pu = add_spans(w, n, scratch, row, valid)
         radial = radial_coefficient(pu, root(pp), n.eps)
         tl.store(scratch + w.scratch + row, radial, mask=valid)
         leave_row_sums(part_row, row, valid, pp, gg, pg, pu)
@@ -198,7 +210,7 @@ def leave(step_table, words, REAL: tl.constexpr):
 
 @triton.jit
 def step_kernel(
-    programs, weights, step_table, words, scratch, parts,
+    programs, weights, step_table, words, scratch, parts, measured,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, BLOCK_SIZE: tl.constexpr,
     SPAN: tl.constexpr, POLLS: tl.constexpr, LANES: tl.constexpr, WARP: tl.constexpr,
     CONTROLLED: tl.constexpr,
@@ -207,8 +219,10 @@ def step_kernel(
 
     CONTROLLED: the device has a say in the step (see ``protocol.Control``), or counts it.
     parts: None where no tensor has parts in other processes; else another launch ends the step.
+    measured: None where nobody asks for statistics.
     """
     REAL: tl.constexpr = scratch.dtype.element_ty
+    MEASURED: tl.constexpr = measured is not None
     # Spans hold their sums across blocks, and the fix-up needs a record for each element: half a
     # block leaves as many registers to both as rows have. Half a block of 16-bit elements is less
     # than 16 bytes a thread: aligned spans have the registers for a whole one, but the fix-up would
@@ -236,22 +250,24 @@ def step_kernel(
                             sweep_span(
                                 w, grad, n, tile, scratch, part_row,
                                 METHOD, DTYPE, ALIGNED_BLOCK if code else HALF, SPAN, code,
+                                MEASURED,
                             )  # fmt: skip
                         else:
                             sweep_rows(
                                 w, grad, n, tile, scratch, part_row,
-                                METHOD, DTYPE, BLOCK_SIZE, 1 << (code // 2), code % 2,
+                                METHOD, DTYPE, BLOCK_SIZE, 1 << (code // 2), code % 2, MEASURED,
                             )  # fmt: skip
-            if tensor.shared != 0:
+            if MEASURED or tensor.shared != 0:
                 release(words, LANES, WARP)
                 if tl.atomic_add(words + ARRIVED, 1, sem="acq_rel") == tensor.tiles - 1:
                     if part_row is not None and load_part(part_row).sums != 0:
                         publish(
-                            weights, step_table, index, words, scratch, part_row, DTYPE, CONTROLLED
-                        )
+                            weights, step_table, index, words, scratch, part_row, measured,
+                            DTYPE, CONTROLLED,
+                        )  # fmt: skip
                     else:
                         state = decide_tensor(
-                            weights, step_table, index, scratch, DTYPE, CONTROLLED
+                            weights, step_table, index, words, scratch, measured, DTYPE, CONTROLLED
                         )
                         release(words, LANES, WARP)
                         tl.atomic_add(words + STATE, state, sem="acq_rel")

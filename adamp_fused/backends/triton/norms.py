@@ -10,7 +10,8 @@ left, in the order of the pieces, and leaves the norm, and what the gradients ar
 import triton
 import triton.language as tl
 
-from adamp_fused.backends.triton.kernels import REDUCE_BLOCK, release
+from adamp_fused.backends.triton.kernels import release
+from adamp_fused.backends.triton.scratch import REDUCE_BLOCK
 from adamp_fused.backends.triton.stages import (
     HEAD_FIELDS,
     STEP_FIELDS,

@@ -14,12 +14,13 @@ import triton.language as tl
 
 from adamp_fused.backends.triton.kernels import (
     PREDICTED_BIT,
-    REDUCE_BLOCK,
     STATE,
     WORK_BIT,
     leave,
     release,
 )
+from adamp_fused.backends.triton.measurement import load_measured, load_stats, note_stats
+from adamp_fused.backends.triton.scratch import REDUCE_BLOCK, layer_slot
 from adamp_fused.backends.triton.stages import (
     AUTO,
     FAILED_ROWS,
@@ -41,13 +42,14 @@ from adamp_fused.backends.triton.stages import (
     row_sums_at,
     sums_at,
 )
-from adamp_fused.backends.triton.tiles import fix_up, layer_slot
+from adamp_fused.backends.triton.tiles import fix_up
 
 
 @device
 def decide_whole(
-    weights, step_table, index, words, parts, is_first, REAL: tl.constexpr, CONTROLLED: tl.constexpr
-):
+    weights, step_table, index, words, parts, measured, is_first,
+    REAL: tl.constexpr, CONTROLLED: tl.constexpr,
+):  # fmt: skip
     """Decide a tensor by its sums over all processes.
 
     Its outcome and radial coefficient, and what was predicted; whether anything is left to do.
@@ -62,7 +64,17 @@ def decide_whole(
     predicted = (state >> PREDICTED_BIT) & 3
     is_told = is_first & (w.mode == AUTO)
     tl.store(w.view.to(tl.pointer_type(tl.int32)), outcome, mask=is_told)
-    return outcome, radial.to(REAL), predicted, (outcome != predicted) | ((state >> WORK_BIT) & 1)
+    is_left = (outcome != predicted) | ((state >> WORK_BIT) & 1)
+    if measured is not None:
+        # The sums may have been for statistics alone.
+        is_left = is_left & (w.shared != 0)
+        if is_first:
+            row = load_measured(measured, index)
+            note_stats(
+                row, w, n, step_table, index, outcome, radial, pp, gg, pg, pu, load_stats(row),
+                REAL, CONTROLLED,
+            )  # fmt: skip
+    return outcome, radial.to(REAL), predicted, is_left
 
 
 @device
@@ -83,7 +95,7 @@ def leave_coefficients(w, n, part_row, tile, layer_radial, scratch):
 
 @triton.jit
 def finish_kernel(
-    programs, weights, step_table, words, scratch, parts,
+    programs, weights, step_table, words, scratch, parts, measured,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, SHAPES: tl.constexpr, BLOCK_SIZE: tl.constexpr,
     SPAN: tl.constexpr, LANES: tl.constexpr, WARP: tl.constexpr, CONTROLLED: tl.constexpr,
 ):  # fmt: skip
@@ -95,7 +107,7 @@ def finish_kernel(
     skipped = is_skipped(step_table, CONTROLLED)
     if (grad != 0) & (skipped == 0):
         outcome, layer_radial, predicted, is_left = decide_whole(
-            weights, step_table, index, words, parts, number == 0, REAL, CONTROLLED
+            weights, step_table, index, words, parts, measured, number == 0, REAL, CONTROLLED
         )
         if is_left != 0:
             # Loaded anew, as in ``step_kernel``.

@@ -48,6 +48,8 @@ def _formula(function):
 moving_average = _formula(formulas.moving_average)
 adam_perturb = _formula(formulas.adam_perturb)
 cosine_below = _formula(formulas.cosine_below)
+abs_cosine = _formula(formulas.abs_cosine)
+removed_by = _formula(formulas.removed_by)
 outcome_of = _formula(formulas.decide)
 radial_under = _formula(formulas.radial_under)
 decay_under = _formula(formulas.decay_under)
@@ -150,6 +152,12 @@ def power(base, exponent):
 
 
 @device
+def bias_correction(beta, count):
+    """``1 - beta^count``, all in float64."""
+    return 1.0 - power(beta, count.to(tl.int64))
+
+
+@device
 def is_skipped(step_table, CONTROLLED: tl.constexpr):
     """1 where an infinite gradient has been found, else 0."""
     skipped = 0
@@ -179,10 +187,8 @@ def load_numbers(step_table, index, REAL: tl.constexpr, CONTROLLED: tl.constexpr
         count_address = tl.load(own + 4)
         if count_address != 0:
             count = load_or(count_address, 0.0, REAL) + 1.0
-            lr /= 1.0 - power(tl.load(at), count.to(tl.int64))
-            inv_root_bias_correction2 = 1.0 / tl.sqrt(
-                1.0 - power(tl.load(at + 2), count.to(tl.int64))
-            )
+            lr /= bias_correction(tl.load(at), count)
+            inv_root_bias_correction2 = 1.0 / tl.sqrt(bias_correction(tl.load(at + 2), count))
     return Numbers(
         beta1=tl.load(at).to(REAL),
         one_minus_beta1=tl.load(at + 1).to(REAL),
@@ -279,12 +285,18 @@ def accumulate(
 
 
 @device
-def row_passes(pp, gg, pg, row_root, n):
-    """1 where rows with these sums pass the cosine test, else 0; ``row_root`` is 1/sqrt(length)."""
+def norms(pp, gg, n):
+    """The norms of rows as the cosine test takes them: clamped so that a NaN stays one."""
     norm_p, norm_g = root(pp), root(gg)
-    # Clamped so that a NaN stays one.
     norm_p = tl.where(norm_p < n.eps, n.eps, norm_p)
     norm_g = tl.where(norm_g < n.eps, n.eps, norm_g)
+    return norm_p, norm_g
+
+
+@device
+def row_passes(pp, gg, pg, row_root, n):
+    """1 where rows with these sums pass the cosine test, else 0; ``row_root`` is 1/sqrt(length)."""
+    norm_p, norm_g = norms(pp, gg, n)
     below = cosine_below(pg, norm_p, norm_g, (n.delta * row_root).to(n.eps.dtype))
     return below.to(tl.int32)
 

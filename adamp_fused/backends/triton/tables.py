@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamp_fused.backends.protocol import Shard, Slot
+from adamp_fused._stats import measures_rows
+from adamp_fused.backends.protocol import Shard, Slot, StatField
 
 #: The option ``projection``; the first three are also the outcomes of a step, as ``view`` records
 #: them. ``Projection`` in csrc/core/params.h.
@@ -57,6 +58,8 @@ HEAD_FIELDS = 5
 STEP_FIELDS = 5
 #: Per tile: four sums, rows that failed the test, rows not updated yet.
 SLOT_FIELDS = 6
+#: The same for statistics: those of ``protocol.StatField``, and the largest cosine of a row.
+STAT_SLOT_FIELDS = len(StatField) + 1
 #: Per shared tensor: tiles arrived, next tile to fix up, state, and one that is only for fences.
 WORDS = 4
 
@@ -66,9 +69,10 @@ class Weight(NamedTuple):
 
     ``rows`` and ``cols`` as the kernel walks it; ``spans`` per row; ``tile_rows`` per tile.
     ``scratch`` indexes the launch's scratch: per row a radial coefficient, per row the shrinkage
-    applied, the slots of the tiles, the layer's radial coefficient. ``channel_root`` and
-    ``layer_root``: 1/sqrt(row length) of both views of the whole tensor. Where rows have parts in
-    other processes ``channel_root`` is 0, with which no row passes a test here.
+    applied, the slots of the tiles, the layer's radial coefficient; with statistics, slots of the
+    tiles for those. ``channel_root`` and ``layer_root``: 1/sqrt(row length) of both views of the
+    whole tensor. Where rows have parts in other processes ``channel_root`` is 0, with which no row
+    passes a test here.
     """
 
     p: Any
@@ -100,13 +104,38 @@ class Part(NamedTuple):
     row_sums: Any
 
 
+class Measured(NamedTuple):
+    """Where the statistics of a tensor go, a row of int64 (floats by their bits).
+
+    ``stats``: the address of the state; 0 where nobody asks for it. ``sums`` and ``max_cosine``: of
+    ``stats`` and ``max_cosine`` of its ``protocol.Shard``; 0 without. ``row_root``: 1/sqrt(length)
+    of what is measured as a row.
+    """
+
+    stats: Any
+    sums: Any
+    max_cosine: Any
+    row_root: Any
+
+
+class Stats(NamedTuple):
+    """Sums over a tensor for its statistics; ``StatSums`` in csrc/core/stats.h."""
+
+    uu: Any
+    rp: Any
+    ru: Any
+    rr: Any
+    max_cosine: Any
+
+
 class Numbers(NamedTuple):
     """The scalars of one group at one step count, a row of float64 as the extension makes it.
 
     ``step_size``, ``decay`` and ``decay_projected`` are still to be multiplied by a learning rate
     that lives on the device, the last two also by such a weight decay. ``factor`` is that of the
     gradient, ``nesterov`` and ``project_buffer`` are 0 or 1. See ``Scalars`` in
-    csrc/core/methods.h.
+    csrc/core/methods.h. Two more stand behind them for statistics: the learning rate itself, and
+    ``1 / bias_correction1`` (1 where the count lives on the device).
     """
 
     beta1: Any
@@ -129,6 +158,8 @@ class Tables:
     """What a launch reads: ``weights`` int64 (tensors, fields), ``programs`` int32 (all, 3).
 
     ``parts`` int64 (tensors, 2): a :class:`Part` of each tensor; None where none has one.
+    ``measured`` int64 (tensors, 4): a :class:`Measured` of each; None where there are no
+    statistics.
     ``finishers`` int32 (all, 3): the programs of the launch that finishes them, all helpers.
     ``pieces`` int32 (all, 2): tensor and span of each program that squares gradients.
     """
@@ -136,6 +167,7 @@ class Tables:
     weights: Tensor
     programs: Tensor
     parts: Tensor | None
+    measured: Tensor | None
     finishers: Tensor
     pieces: Tensor
     aligned: list[bool]
@@ -153,13 +185,15 @@ def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: in
         [torch.empty(0, dtype=torch.int64, device="cpu")],
         [no_rows],
     )
+    measured = _measured(slots)
     scratch = position = occurring = 0
     words = WORDS  # those of the launch: the first counts the programs that have left
     for index, slot in enumerate(slots):
         weight, width = _weight(slot, moments, block_size, span)
         weights.append(weight._replace(scratch=scratch, words=words))
-        if weight.shared:
+        if weight.shared or measured is not None:
             scratch += 2 * weight.rows + SLOT_FIELDS * weight.tiles + 1
+            scratch += STAT_SLOT_FIELDS * weight.tiles if measured is not None else 0
             words += WORDS
         tiles = torch.arange(weight.tiles, device="cpu")
         shapes = torch.full_like(tiles, 2 * (width.bit_length() - 1) + weight.aligned)
@@ -181,6 +215,7 @@ def build(slots: list[Slot], moments: tuple[str, ...], block_size: int, span: in
         torch.tensor(weights, dtype=torch.int64, device="cpu"),
         programs,
         _parts(slots),
+        measured,
         torch.cat(finishers).to(torch.int32),
         _pieces([weight.rows * weight.cols for weight in weights], span),
         [bool(weight.aligned) for weight in weights],
@@ -211,6 +246,27 @@ def _part(shard: Shard | None) -> Part:
     return Part(shard.sums.data_ptr(), row_sums)
 
 
+def _measured(slots: list[Slot]) -> Tensor | None:
+    """The table of what is measured, if anything is."""
+    if not any(slot.measured for slot in slots):
+        return None
+    rows = [_measured_row(slot) for slot in slots]
+    return torch.tensor(rows, dtype=torch.int64, device="cpu")
+
+
+def _measured_row(slot: Slot) -> Measured:
+    param, shard = slot.param, slot.shard
+    numel = param.numel() if shard is None else shard.numel
+    length = numel
+    if measures_rows(slot.group, param):
+        length = numel // param.shape[0] if shard is None else shard.row_length
+    sums = max_cosine = 0
+    if shard is not None and shard.stats is not None and shard.max_cosine is not None:
+        sums, max_cosine = shard.stats.data_ptr(), shard.max_cosine.data_ptr()
+    stats = slot.state["stats"].data_ptr() if slot.measured else 0
+    return Measured(stats, sums, max_cosine, _bits(1 / math.sqrt(length)))
+
+
 def _pieces(numels: list[int], span: int) -> Tensor:
     """Tensor and number of each piece of ``span`` elements."""
     counts = torch.tensor([_ceil_div(numel, span) for numel in numels], device="cpu")
@@ -228,16 +284,19 @@ def _weight(slot: Slot, moments: tuple[str, ...], block_size: int, span: int) ->
     rows = param.shape[0] if mode != OFF else 1
     cols = numel // max(rows, 1)
     width = _width(cols, 16 // itemsize, block_size) if mode != OFF else 1
-    spans = _ceil_div(cols, span) if width == 1 else 1
+    spans = max(_ceil_div(cols, span), 1) if width == 1 else 1
     tile_rows = block_size // width if width > 1 else 1
     tiles = spans * _ceil_div(rows, tile_rows)
     if shard is None:
-        shared = tiles > 1 and (mode in (LAYER, AUTO) or (mode == CHANNEL and spans > 1))
         row_length, whole_numel, rows_are_split = cols, numel, False
     else:
-        shared, tiles = True, max(tiles, 1)  # an empty part has one to say that it is there
+        tiles = max(tiles, 1)  # an empty part has one to say that it is there
         row_length, whole_numel = shard.row_length, shard.numel
         rows_are_split = shard.row_sums is not None
+    in_tiles = tiles > 1 or shard is not None
+    shared = in_tiles and (
+        mode in (LAYER, AUTO) or (mode == CHANNEL and (spans > 1 or rows_are_split))
+    )
     per_helper = TILES_PER_HELPER if mode == AUTO and itemsize > 2 else DEFERRED_TILES_PER_HELPER
     m, v = slot.state[moments[0]], slot.state[moments[-1]]
     # Gradients move from step to step: a plan is made anew when one comes to lie otherwise.
@@ -253,7 +312,7 @@ def _weight(slot: Slot, moments: tuple[str, ...], block_size: int, span: int) ->
         spans=spans,
         tile_rows=tile_rows,
         tiles=tiles,
-        helpers=min(_ceil_div(tiles, per_helper), HELPER_LAG) if shared else 0,
+        helpers=min(_ceil_div(tiles, per_helper), HELPER_LAG) if shared or shard is not None else 0,
         mode=mode,
         shared=int(shared),
         # The gradient of an empty part has an address that stands for none.

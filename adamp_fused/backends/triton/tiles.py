@@ -1,7 +1,7 @@
 """What a program does to one tile: sweep it, and come back to it if its tensor's outcome asks.
 
 A tile of a shared tensor leaves its sums in slots of the scratch, and for each row the radial
-coefficient and the shrinkage that was applied.
+coefficient and the shrinkage that was applied. With statistics a tile of any tensor leaves sums.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
@@ -10,17 +10,14 @@ coefficient and the shrinkage that was applied.
 
 import triton.language as tl
 
-from adamp_fused.backends.triton import tables
+from adamp_fused.backends.triton.measurement import largest, leave_stats, row_stats
+from adamp_fused.backends.triton.scratch import layer_slot, leave_row_sums, leave_sums, slot
 from adamp_fused.backends.triton.stages import (
     AUTO,
     CHANNEL,
     DEFERRED,
-    GG,
     HOLD,
     NONE,
-    PG,
-    PP,
-    PU,
     REVERSIBLE,
     SGDP,
     accumulate,
@@ -29,63 +26,16 @@ from adamp_fused.backends.triton.stages import (
     decide,
     device,
     fix_up_block,
-    load_part,
     prediction,
     radial_coefficient,
     radial_part,
     root,
     row_passes,
-    row_sums_at,
     store_real,
     whole_vectors,
 )
 
-SLOT_FIELDS = tl.constexpr(tables.SLOT_FIELDS)
 ALIGNED_SHAPES, UNALIGNED_SHAPES = tl.constexpr(0xAAAAAAAA), tl.constexpr(0x55555555)
-
-
-# ---- scratch of a shared tensor ------------------------------------------------------------------
-
-
-@device
-def slot(scratch, w, field: tl.constexpr, tile):
-    """Where a tile leaves a sum: ``field`` of pp, gg, pg, pu, failed rows, deferred rows."""
-    return scratch + w.scratch + 2 * w.rows + field * w.tiles + tile
-
-
-@device
-def layer_slot(scratch, w):
-    """Where the radial coefficient of the layer view is left."""
-    return scratch + w.scratch + 2 * w.rows + SLOT_FIELDS * w.tiles
-
-
-@device
-def leave_sums(scratch, w, tile, pp, gg, pg, pu, failed, deferred):
-    """Fill a tile's slots, from which the totals are added up in a fixed order."""
-    tl.store(slot(scratch, w, 0, tile), pp)
-    tl.store(slot(scratch, w, 1, tile), gg)
-    tl.store(slot(scratch, w, 2, tile), pg)
-    tl.store(slot(scratch, w, 3, tile), pu)
-    tl.store(slot(scratch, w, 4, tile), failed.to(pp.dtype))
-    tl.store(slot(scratch, w, 5, tile), deferred.to(pp.dtype))
-
-
-@device
-def load_slots(scratch, w, field: tl.constexpr, tile, inside):
-    """One sum of several tiles, which other programs have written in this launch."""
-    return tl.load(slot(scratch, w, field, tile), mask=inside, other=0.0, cache_modifier=".cg")
-
-
-@device
-def leave_row_sums(part_row, row, valid, pp, gg, pg, pu):
-    """Fill the sums of rows that have parts in other processes; ``part_row`` as ``part_at``."""
-    if part_row is not None:
-        part = load_part(part_row)
-        if part.row_sums != 0:
-            tl.store(row_sums_at(part, row, PP), pp.to(tl.float64), mask=valid)
-            tl.store(row_sums_at(part, row, GG), gg.to(tl.float64), mask=valid)
-            tl.store(row_sums_at(part, row, PG), pg.to(tl.float64), mask=valid)
-            tl.store(row_sums_at(part, row, PU), pu.to(tl.float64), mask=valid)
 
 
 # ---- accumulate, and apply what is certain or predicted ------------------------------------------
@@ -104,7 +54,7 @@ def may_apply(outcome, passes, shrink, n):
 def sweep_rows(
     w, grad, n, tile, scratch, part_row,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, WIDTH: tl.constexpr,
-    ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr, MEASURED: tl.constexpr,
 ):  # fmt: skip
     """A tile of whole rows, all of them on chip at once."""
     ROWS: tl.constexpr = BLOCK_SIZE // WIDTH
@@ -148,13 +98,20 @@ def sweep_rows(
         leave_sums(scratch, w, tile, sum_pp, sum_gg, sum_pg, sum_pu, failed, deferred)
     elif w.mode == AUTO:
         tl.store(w.view.to(tl.pointer_type(tl.int32)), decided)
+    if MEASURED:
+        if shared == 0:
+            leave_sums(scratch, w, tile, sum_pp, sum_gg, sum_pg, sum_pu, failed, failed * 0)
+        uu = tl.sum(tl.sum(u * u, 1), 0)
+        rp, ru, rr, cosine = row_stats(pp, gg, pg, pu, row_radial, valid, n)
+        rp, ru, rr = tl.sum(rp, 0), tl.sum(ru, 0), tl.sum(rr, 0)
+        leave_stats(scratch, w, tile, uu, rp, ru, rr, largest(cosine))
 
 
 @device
 def sweep_span(
     w, grad, n, tile, scratch, part_row,
     METHOD: tl.constexpr, DTYPE: tl.constexpr, BLOCK_SIZE: tl.constexpr, SPAN: tl.constexpr,
-    ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr, MEASURED: tl.constexpr,
 ):  # fmt: skip
     """A tile that is a span of a long row, or all of it; read twice only where it is projected."""
     row = tile // w.spans
@@ -168,7 +125,7 @@ def sweep_span(
     at_once = tl.where(w.mode == NONE, 1, tl.where(shared, plain, 0))
 
     zero = tl.zeros([BLOCK_SIZE], dtype=n.eps.dtype)
-    all_pp, all_gg, all_pg, all_pu = zero, zero, zero, zero
+    all_pp, all_gg, all_pg, all_pu, all_uu = zero, zero, zero, zero, zero
     for base in range(0, count, BLOCK_SIZE):
         offset = base + tl.arange(0, BLOCK_SIZE)
         inside = offset < count
@@ -181,8 +138,10 @@ def sweep_span(
         all_gg += g * g
         all_pg += p * g
         all_pu += p * u
+        if MEASURED:
+            all_uu += u * u
 
-    if w.mode != NONE:
+    if MEASURED or w.mode != NONE:
         pp, gg, pg, pu = tl.sum(all_pp, 0), tl.sum(all_gg, 0), tl.sum(all_pg, 0), tl.sum(all_pu, 0)
         passes = row_passes(pp, gg, pg, w.channel_root, n)
         row_radial = radial_coefficient(pu, root(pp), n.eps)
@@ -213,6 +172,12 @@ def sweep_span(
             leave_sums(scratch, w, tile, pp, gg, pg, pu, failed, 1 - now)
         elif w.mode == AUTO:
             tl.store(w.view.to(tl.pointer_type(tl.int32)), decided)
+        if MEASURED:
+            failed = 1 - passes
+            if shared == 0:
+                leave_sums(scratch, w, tile, pp, gg, pg, pu, failed, failed * 0)
+            rp, ru, rr, cosine = row_stats(pp, gg, pg, pu, row_radial, w.spans == 1, n)
+            leave_stats(scratch, w, tile, tl.sum(all_uu, 0), rp, ru, rr, cosine)
 
 
 # ---- come back -----------------------------------------------------------------------------------
