@@ -51,8 +51,13 @@ def scale_invariant_loss(w: Tensor, view: str, seed: int = 1) -> Tensor:
 
 
 def _gradient(w: Parameter, view: str) -> Tensor:
-    (grad,) = torch.autograd.grad(scale_invariant_loss(w, view), w)
+    grad: Tensor = torch.autograd.grad(scale_invariant_loss(w, view), w)[0]
     return grad
+
+
+def _square(w: Tensor, view: str) -> float:
+    """``|w|^2`` of the first row; kept step by step, so that anybody can do the sums again."""
+    return _rows(w, view)[0].square().sum().item()
 
 
 def _relative(measured: Tensor, expected: Tensor) -> float:
@@ -60,11 +65,17 @@ def _relative(measured: Tensor, expected: Tensor) -> float:
     return ((measured - expected).abs().max() / expected.abs().max()).item()
 
 
+def _worst(errors: list[float]) -> float:
+    """The largest; NaN if any is, which max() would pass over."""
+    return math.nan if any(map(math.isnan, errors)) else max(errors)
+
+
 def project(p: Tensor, w: Tensor, view: str, eps: float = 0.0) -> Tensor:
     """``p`` without its part along each row of ``w``; the norm is taken for ``eps`` larger."""
     rows, along = _rows(p, view), _rows(w, view)
     along = along / (along.norm(dim=1, keepdim=True) + eps)
-    return (rows - along * (along * rows).sum(1, keepdim=True)).reshape(p.shape)
+    projected: Tensor = rows - along * (along * rows).sum(1, keepdim=True)
+    return projected.reshape(p.shape)
 
 
 def equation_4(view: str) -> Record:
@@ -74,7 +85,7 @@ def equation_4(view: str) -> Record:
         w = _weight(seed)
         grad, rows = _rows(_gradient(w, view), view), _rows(w, view)
         errors.append(F.cosine_similarity(grad, rows, dim=1).abs().max().item())
-    return {"lemma": "Eq. 4", "what": f"cos(w, grad), {view}", "error": max(errors)}
+    return {"lemma": "Eq. 4", "what": f"cos(w, grad), {view}", "error": _worst(errors)}
 
 
 def lemma_2_1(name: str, view: str, backend: str) -> Record:
@@ -82,13 +93,16 @@ def lemma_2_1(name: str, view: str, backend: str) -> Record:
     w = _weight()
     options = {"projection": "off"} if name == "sgdp" else {}
     optimizer = build(name, [w], backend, LR, 0.0, **options)
-    errors = []
+    errors, squares = [], {"w": [_square(w, view)], "p": []}
     for _ in range(STEPS):
         before, w.grad = w.detach().clone(), _gradient(w, view)
         optimizer.step()
         expected = (_rows(before, view).square() + LR**2 * _rows(w.grad, view).square()).sum(1)
         errors.append(_relative(_rows(w, view).square().sum(1), expected))
-    return {"lemma": "Lemma 2.1", "what": f"{name}, {view}", "error": max(errors)}
+        squares["w"].append(_square(w, view))
+        squares["p"].append(_square(w.grad, view))
+    case = {"lemma": "Lemma 2.1", "what": f"{name}, {view}"}
+    return case | {"error": _worst(errors), "eta": LR, "beta": 0.0, "squares": squares}
 
 
 def lemma_2_2(name: str, beta: float, view: str, backend: str) -> Record:
@@ -100,16 +114,19 @@ def lemma_2_2(name: str, beta: float, view: str, backend: str) -> Record:
     options = {"projection": "off"} if name == "sgdp" else {}
     optimizer = build(name, [w], backend, LR, beta, **options)
     p, earlier = torch.zeros_like(w), torch.zeros(VIEWS[view], dtype=torch.float64)
-    errors = []
+    errors, squares = [], {"w": [_square(w, view)], "p": []}
     for _ in range(STEPS):
         before, w.grad = w.detach().clone(), _gradient(w, view)
         p = beta * p + w.grad
         optimizer.step()
+        squares["w"].append(_square(w, view))
+        squares["p"].append(_square(p, view))
         size = _rows(p, view).square().sum(1)
         expected = _rows(before, view).square().sum(1) + LR**2 * size + 2 * LR**2 * earlier
         errors.append(_relative(_rows(w, view).square().sum(1), expected))
         earlier = beta * (earlier + size)
-    return {"lemma": "Lemma 2.2", "what": f"{name}, β = {beta:g}, {view}", "error": max(errors)}
+    case = {"lemma": "Lemma 2.2", "what": f"{name}, β = {beta:g}, {view}"}
+    return case | {"error": _worst(errors), "eta": LR, "beta": beta, "squares": squares}
 
 
 def corollary_2_3(name: str, beta: float, backend: str) -> Record:
@@ -141,7 +158,7 @@ def corollary_2_3(name: str, beta: float, backend: str) -> Record:
     return {
         "lemma": "Corollary 2.3",
         "what": f"{name}, β = {beta:g}: ratio {limit:.0f}",
-        "error": max(abs(increment / limit - 1), abs(total / expected - 1)),
+        "error": _worst([abs(increment / limit - 1), abs(total / expected - 1)]),
         "beta": beta,
         "steps": steps,
         "last_increment": increment,
@@ -157,7 +174,7 @@ def equation_12(projection: str, view: str, project_buffer: bool, backend: str) 
         "sgdp", [w], backend, LR, beta, project_buffer=project_buffer, projection=projection, eps=0
     )
     buffer = torch.zeros_like(w)
-    errors = []
+    errors, kept = [], {"w": [_square(w, view)], "p": [], "q": []}
     for _ in range(STEPS):
         before, w.grad = w.detach().clone(), _gradient(w, view)
         p = beta * buffer + w.grad
@@ -172,9 +189,12 @@ def equation_12(projection: str, view: str, project_buffer: bool, backend: str) 
             (squares[2] / squares[3] - 1).clamp(min=0).max().item(),
             _relative(stepped, q),
         ]
+        for key, value in (("w", w), ("p", p), ("q", q)):
+            kept[key].append(_square(value, view))
     buffer_kept = "q" if project_buffer else "p"
     what = f"SGDP, projection={projection}, {view}, buffer {buffer_kept}"
-    return {"lemma": "Eq. 12", "what": what, "error": max(errors)}
+    case = {"lemma": "Eq. 12", "what": what, "error": _worst(errors)}
+    return case | {"eta": LR, "squares": kept}
 
 
 def equation_12_adamp(projection: str, view: str, backend: str) -> Record:
@@ -197,7 +217,7 @@ def equation_12_adamp(projection: str, view: str, backend: str) -> Record:
             _relative(stepped, project(p, before, view)),
         ]
     what = f"AdamP, projection={projection}, {view}"
-    return {"lemma": "Eq. 12", "what": what, "error": max(errors)}
+    return {"lemma": "Eq. 12", "what": what, "error": _worst(errors)}
 
 
 def proposition_3_1(view: str, backend: str) -> Record:
@@ -223,7 +243,7 @@ def proposition_3_1(view: str, backend: str) -> Record:
             errors += [(singular[2] / singular[0]).item(), (sides[0] - sides[1]).norm().item()]
         # The raw updates agree; only the weights do not.
         errors.append(_relative(projected.state[w]["momentum"], plain.state[twin]["momentum"]))
-    return {"lemma": "Proposition 3.1", "what": f"SGDP, {view}", "error": max(errors)}
+    return {"lemma": "Proposition 3.1", "what": f"SGDP, {view}", "error": _worst(errors)}
 
 
 def constant_eps(name: str, view: str, backend: str) -> Record:
@@ -282,9 +302,7 @@ def _largest(records: list[Record]) -> dict[str, tuple[float, int]]:
     found: dict[str, tuple[float, int]] = {}
     for record in records:
         error, count = found.get(record["lemma"], (0.0, 0))
-        # max() would pass over a NaN.
-        worse = record["error"] if not record["error"] <= error else error
-        found[record["lemma"]] = worse, count + 1
+        found[record["lemma"]] = _worst([error, record["error"]]), count + 1
     return found
 
 
