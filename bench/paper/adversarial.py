@@ -81,7 +81,7 @@ def train(optimizer: str, lr: float, seed: int, steps: int, backend: str) -> Rec
 def cases(settings: Settings) -> list[Case]:
     """Both optimizers, every learning rate and seed."""
     # The norm takes this long to double, in the quick form as well.
-    steps = 250 if settings.quick else 300
+    steps = 300
     return [
         functools.partial(train, optimizer, lr, seed, steps, settings.backend)
         for lr in (LRS[:1] if settings.quick else LRS)
