@@ -98,11 +98,11 @@ def table(records: list[Record]) -> Table:
 EXPERIMENT = Experiment(
     name="growth",
     title="Norm growth and effective step of a BatchNorm network",
-    section="section 2.4 and figure 4",
+    section="section 2, Corollary 2.3",
     statement=(
         "Momentum makes the norm of scale-invariant weights grow faster, which shrinks the "
-        "effective step before the network has converged; the projection keeps both, and the "
-        "larger the momentum, the more."
+        "effective step too early; the projection prevents both, and the larger the momentum, "
+        "the more it does."
     ),
     setup=(
         "three convolutions with BatchNorm on scikit-learn's digits, learning rate "

@@ -110,7 +110,7 @@ def table(records: list[Record]) -> Table:
 EXPERIMENT = Experiment(
     name="perceptron",
     title="No harm without normalisation",
-    section="section 3 (the threshold δ)",
+    section="the method's threshold δ",
     statement="Weights that are not scale-invariant fail the test and are stepped as ever.",
     setup=(
         "a perceptron with two hidden layers and no normalisation on scikit-learn's digits; "

@@ -111,7 +111,8 @@ def _growth(records: list[Record], path: Path) -> None:
                 for momentum in growth.MOMENTA
             ]
             _curve(axes, places, samples, optimizer)
-        axes.set_yscale("log")
+        if key == "growth":
+            axes.set_yscale("log")
         axes.set_xticks(places, [f"{momentum:g}" for momentum in growth.MOMENTA])
         axes.set_xlabel("β")
         axes.set_title(titles[key])

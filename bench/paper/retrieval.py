@@ -164,7 +164,7 @@ def table(records: list[Record]) -> Table:
 EXPERIMENT = Experiment(
     name="retrieval",
     title="The layer view, and retrieval",
-    section="section 3 (views) and table 6",
+    section="the method's views, and table 6",
     statement=(
         "An embedding that is normalised as a whole is scale-invariant layer-wise, which the test "
         "finds; AdamP keeps its norm and retrieves better (recall at 1, triplet loss: CUB 57.9 "
