@@ -19,6 +19,7 @@ from bench.paper.experiment import (
     deviations_apart,
     mean,
     mean_and_deviation,
+    select,
     values,
 )
 from bench.paper.optimizers import TITLES, build
@@ -86,6 +87,15 @@ def _apart(records: list[Record], normalised: bool) -> float:
     return deviations_apart(adamw, adamp)
 
 
+def _same_seed(records: list[Record], normalised: bool) -> list[float]:
+    """AdamW's loss less AdamP's of each seed: the same batches from the same weights."""
+    adamw, adamp = (
+        {r["seed"]: r["loss"] for r in select(records, optimizer=each, normalised=normalised)}
+        for each in OPTIMIZERS
+    )
+    return [adamw[seed] - adamp[seed] for seed in adamw]
+
+
 def gates(records: list[Record]) -> list[Gate]:
     """Gap of the plain model, and of the normalised one."""
     difference = mean(records, "loss", optimizer="adamw", normalised=True)
@@ -99,7 +109,7 @@ def gates(records: list[Record]) -> list[Gate]:
 
 def table(records: list[Record]) -> Table:
     """Each model and optimizer."""
-    header = ["", "validation loss", "AdamW less AdamP, SD", "norm growth, %"]
+    header = ["", "validation loss", "AdamW less AdamP, SD", "by seed", "norm growth, %"]
     rows = [[*header, "projected, %"]]
     for normalised in (False, True):
         for optimizer in OPTIMIZERS:
@@ -112,6 +122,7 @@ def table(records: list[Record]) -> Table:
                     f"{model}, {TITLES[optimizer]}",
                     mean_and_deviation(values(records, "loss", **case), 4),
                     f"{_apart(records, normalised):+.1f}" if is_ours else "",
+                    mean_and_deviation(_same_seed(records, normalised), 4) if is_ours else "",
                     mean_and_deviation(values(records, "growth", **case), 1, 100),
                     f"{share:.1f}" if is_ours else "-",
                 ]
