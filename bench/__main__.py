@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,13 +16,16 @@ from bench import growth, sharding, step, targets, train
 from bench.lib.gradients import OUTCOMES
 from bench.lib.implementations import Skipped, implementations
 from bench.lib.report import console, files, pictures, tables
-from bench.lib.runners import Settings
+from bench.lib.runners import Settings as StepSettings
 from bench.lib.targets import GROUPS
 from bench.lib.task_digits import Digits
 from bench.lib.task_text import Text
 from bench.lib.training import Task
 from bench.lib.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
 from bench.study import command as study
+from bench.paper import command as paper
+from bench.paper.experiment import Settings
+from bench.paper.registry import EXPERIMENTS
 from bench.targets_cpu import FIVE
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -101,6 +106,38 @@ def _sharding_options(parser: argparse.ArgumentParser) -> None:
     option("--rounds", type=int, default=sharding.ROUNDS, help=f"measured ({sharding.ROUNDS})")
 
 
+def _paper_command(commands: Any) -> None:
+    summary = "what the AdamP paper says, measured with these optimizers, and a verdict"
+    names = "\n".join(f"  {each.name:<12} {each.title}" for each in EXPERIMENTS.values())
+    command = commands.add_parser(
+        "paper",
+        help=summary,
+        description=summary,
+        epilog=f"experiments:\n{names}",
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    option = command.add_argument
+    option("--only", type=_names(EXPERIMENTS), metavar="A,B", help="only these (default: all)")
+    option("--quick", action="store_true", help="fewer seeds and steps, the same pass marks")
+    option("--redraw", action="store_true", help="only pictures and page, from the JSON file")
+    option("--backend", choices=("cpu", "reference"), default="cpu", help="of these optimizers")
+    option("--workers", type=int, default=2, help="trainings side by side, a thread each (2)")
+    option("--out", help="folder for results (default: $OUT, else bench/results; quick: build)")
+
+
+def _run_paper(options: argparse.Namespace) -> int:
+    out = options.out
+    if out is None and options.quick:
+        # The committed results are those of the full form.
+        out = os.environ.get("OUT") or "build/paper"
+    folder = files.folder(out)
+    if options.redraw:
+        paper.draw(folder)
+        return 0
+    settings = Settings(options.quick, options.backend)
+    return paper.run(options.only or list(EXPERIMENTS), settings, options.workers, folder)
+
+
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(
@@ -131,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--quick", action="store_true", help="a few steps, as a smoke test")
     command.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     command.add_argument("--out", help="folder for results (default: bench/results)")
+    _paper_command(commands)
     drawn = {
         "tables": "rewrite the tables of docs/performance.md from the JSON files",
         "pictures": "draw the README's pictures from the JSON files",
@@ -158,7 +196,7 @@ def _run_step(options: argparse.Namespace, parser: argparse.ArgumentParser, out:
     except ValueError as error:
         parser.error(str(error))
     dtype = getattr(torch, options.dtype)
-    settings = Settings(options.device, dtype, options.outcome, options.rounds, options.budget)
+    settings = StepSettings(options.device, dtype, options.outcome, options.rounds, options.budget)
     workloads, left_out = _workloads(options.workloads, options.device)
     step.run(workloads, found, [*left_out, *missing], settings, out)
 
@@ -186,6 +224,8 @@ def main(arguments: list[str]) -> int:
         return tables.run(options.results)
     if options.command == "pictures":
         return pictures.run(options.results)
+    if options.command == "paper":
+        return _run_paper(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     try:

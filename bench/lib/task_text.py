@@ -19,19 +19,19 @@ TEST_BATCHES = 8
 class Block(nn.Module):
     """Attention and a perceptron, each behind a LayerNorm and beside a shortcut."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         """Create the layers."""
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.widen, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, length, WIDTH)."""
-        batch, length, _ = x.shape
+        """x: (batch, length, width)."""
+        batch, length, width = x.shape
         heads = self.qkv(self.norm1(x)).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, WIDTH))
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
         widened: Tensor = self.narrow(F.gelu(self.widen(self.norm2(x))))
         return x + widened
 
@@ -39,13 +39,13 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Decoder with learned positions and its head tied to the embedding."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, width: int = WIDTH, layers: int = LAYERS) -> None:
         """Create the layers, with GPT-2's initial deviations."""
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, WIDTH)
-        self.positions = nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)))
-        self.norm = nn.LayerNorm(WIDTH)
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(CONTEXT, width)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, 0, 0.02)
@@ -67,7 +67,14 @@ class Text:
     warm_up = 50
     weight_decay = 1e-2
 
-    def __init__(self, device: torch.device, steps: int = 400) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        steps: int = 400,
+        seed: int = SEED,
+        width: int = WIDTH,
+        layers: int = LAYERS,
+    ) -> None:
         """Encode and split the text, and fix the batches of all steps."""
         from pydoc_data.topics import topics
 
@@ -78,7 +85,7 @@ class Text:
         data = code[torch.tensor(list(text))].to(device)
         held_out = int(len(data) * HELD_OUT)
         self._train, self._test = data[:-held_out], data[-held_out:]
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(seed)
 
         def starts(length: int, batches: int) -> Tensor:
             return torch.randint(length - CONTEXT, (batches, BATCH), generator=generator).to(device)
@@ -88,14 +95,15 @@ class Text:
         self._window = torch.arange(CONTEXT + 1, device=device)
         self._vocabulary = len(alphabet)
         self._device = device
+        self._seed, self._size = seed, (width, layers)
         self.steps = steps
         self.evaluate_every = max(1, steps // 10)
         self.data = f"{len(text):,} bytes of pydoc_data.topics, the last tenth held out"
 
     def model(self) -> nn.Module:
-        """A GPT of 0.6 million parameters."""
-        torch.manual_seed(SEED)
-        return GPT(self._vocabulary).to(self._device)
+        """A GPT; of the default size, it has 0.6 million parameters."""
+        torch.manual_seed(self._seed)
+        return GPT(self._vocabulary, *self._size).to(self._device)
 
     def _cross_entropy(self, model: nn.Module, data: Tensor, starts: Tensor) -> Tensor:
         windows = data[starts[:, None] + self._window]
