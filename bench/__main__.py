@@ -22,10 +22,10 @@ from bench.lib.task_digits import Digits
 from bench.lib.task_text import Text
 from bench.lib.training import Task
 from bench.lib.workloads import EXPECTED, GPU_ONLY, WORKLOADS, Workload
-from bench.study import command as study
 from bench.paper import command as paper
 from bench.paper.experiment import Settings
 from bench.paper.registry import EXPERIMENTS
+from bench.study import command as study
 from bench.targets_cpu import FIVE
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
