@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench import growth, sharding, step, targets, train
+from bench import growth, layer, sharding, step, targets, train
 from bench.lib.gradients import OUTCOMES
 from bench.lib.implementations import Skipped, implementations
 from bench.lib.report import console, files, pictures, tables
@@ -163,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
         option("--out", help="folder for results (default: $OUT, else bench/results)")
         for add in options:
             add(command)
+    summary = "one layer under AdamW and under AdamP, for the README's picture"
+    command = commands.add_parser("layer", help=summary, description=summary)
+    command.add_argument("--out", help="folder for results (default: $OUT, else bench/results)")
     summary = "AdamP against AdamW on a small GPT, both tuned; goes on where it was interrupted"
     command = commands.add_parser("study", help=summary, description=summary)
     command.add_argument("--quick", action="store_true", help="a few steps, as a smoke test")
@@ -226,6 +229,9 @@ def main(arguments: list[str]) -> int:
         return pictures.run(options.results)
     if options.command == "paper":
         return _run_paper(options)
+    if options.command == "layer":
+        layer.run(files.folder(options.out))
+        return 0
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     try:

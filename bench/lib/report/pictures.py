@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench import layer
 from bench.lib.report import files, markdown, plots
 
 DOCS = Path(__file__).parents[3] / "docs" / "images"
@@ -58,7 +59,7 @@ def _draw(bars: list[Bar], title: str, machine: dict[str, Any], path: Path) -> N
 
 
 def run(folder: Path) -> int:
-    """Draw both pictures; an exit status."""
+    """Draw all pictures; an exit status."""
     if not plots.available(DOCS):
         return 1
     gpu, cpu = files.read(folder / "gpu-targets.json"), files.read(folder / "cpu-step.json")
@@ -67,4 +68,7 @@ def run(folder: Path) -> int:
         _draw(gpu_bars(gpu), title, gpu["machine"], DOCS / "step-gpu.png")
     if cpu is not None:
         _draw(cpu_bars(cpu), "FusedAdamP, step time", cpu["machine"], DOCS / "step-cpu.png")
+    recorded = files.read(folder / "layer.json")
+    if recorded is not None:
+        layer.draw(recorded, DOCS / "layer.png")
     return 0
