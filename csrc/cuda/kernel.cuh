@@ -39,12 +39,12 @@ template <class M, class Types>
 struct TaskWork {
   const Launch& launch;
   const Prefetched& given;
-  SharedMemory<typename Types::param_t>& memory;
+  MemoryOf<M, Types>& memory;
   TensorWork<M, Types> work;
 
   ADAMP_DEVICE void run() {
     if (thread_index() == 0) {
-      using S = typename SharedMemory<typename Types::param_t>::S;
+      using S = typename MemoryOf<M, Types>::S;
       memory.scalars = make_scalars<S>(given.hyper, given.numbers, factor());
     }
     if (given.task.kind == TaskKind::kAccumulate) {
@@ -150,9 +150,8 @@ struct TaskWork {
 
 template <class M, class Types>
 ADAMP_DEVICE void run_task(const KernelArgs& args, const Launch& launch, const Prefetched& given) {
-  if (given.task.kind == TaskKind::kNorm) return NormTask<Types>{args, launch, given}.run();
-  auto& memory =
-      *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
+  if (given.task.kind == TaskKind::kNorm) return NormTask<M, Types>{args, launch, given}.run();
+  auto& memory = *reinterpret_cast<MemoryOf<M, Types>*>(shared_memory() + kStateBytes);
   TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
 }
 

@@ -11,15 +11,17 @@ template <class M, class Types>
 struct TensorWork {
   using Loops = SpanWork<M, Types>;
   using Thin = ThinRows<M, Types>;
-  using Memory = SharedMemory<typename Types::param_t>;
+  using Memory = MemoryOf<M, Types>;
   using S = typename Memory::S;
+  using Sums = typename Memory::Sums;
+  using Slot = adamp::Slot<S, kMeasures<M>>;
 
   const Launch& launch;
   const Prefetched& given;
   Memory& memory;
 
-  // Moves the moments of a tile and updates what may be; then, if the tensor needs a decision,
-  // calls arrive().
+  // Moves the moments of a tile and updates what may be; then, if the last tile of the tensor has
+  // to add up sums, calls arrive().
   template <class Arrive>
   ADAMP_DEVICE void accumulate(const Tile& tile, const Arrive& arrive) {
     const TensorInfo& info = given.tensor.info;
@@ -34,7 +36,8 @@ struct TensorWork {
     }
     sync_consumers();
     const Speculation speculation = memory.speculation;
-    if (info.projection == Projection::kOff) {
+    const bool is_off = info.projection == Projection::kOff;
+    if (is_off && !is_measured()) {
       Loops::template sweep<true, false, false>(span_of(tile), memory);
       return;
     }
@@ -56,15 +59,22 @@ struct TensorWork {
       if (thread_index() < kWarpSize) test_rows(tile, rows_of(tile), speculation);
     }
     sync_consumers();
-    if (speculation == Speculation::kChannelRows || one_tile()) apply_kept(tile);
-    if (needs_decision()) arrive();
+    const bool has_been_updated = is_measured() && is_off;
+    if (!has_been_updated && (speculation == Speculation::kChannelRows || one_tile())) {
+      apply_kept(tile);
+    }
+    if (leaves_sums()) arrive();
   }
 
   // When all tiles have been accumulated: adds up what they have left. Thread 0 gets how many rows
   // fail the test, and the sums of the tensor in memory.total.
   ADAMP_DEVICE uint32_t reduce() {
     uint32_t failed = 0;
-    if (given.tensor.rows_span_tiles) failed = reduce_split_rows();
+    StatSums<S> stats = {};
+    // Nobody asks for the rows of a tensor that is never projected.
+    const bool by_rows = !is_measured() || needs_decision();
+    if (given.tensor.rows_span_tiles && by_rows) failed = reduce_split_rows(stats);
+    if (is_measured()) reduce_stats(stats);
     sum_rows(1, given.tensor.tile_count, memory, [&](int, int64_t i) { return slot_sums(i); });
     if (thread_index() != 0) return 0;
     memory.total = memory.row_sums[0];
@@ -72,7 +82,11 @@ struct TensorWork {
   }
 
   // Thread 0, after reduce(): decides the tensor, and says whether its tiles are to be fixed up.
-  ADAMP_DEVICE Decided decide(uint32_t failed) { return decide_by(failed, all_updated()); }
+  ADAMP_DEVICE Decided decide(uint32_t failed) {
+    const Decided decided = decide_by(failed, all_updated());
+    // No task waits for a decision that was made for statistics alone.
+    return is_measured() && !needs_decision() ? kUndecided : decided;
+  }
 
   // Thread 0, after reduce(), of a shard: leaves the sums of this part, and what decide_whole() has
   // to know.
@@ -85,6 +99,9 @@ struct TensorWork {
     store_cross_block(&to.pu, static_cast<double>(memory.total.pu));
     store_cross_block(&decision().speculation, memory.speculation);
     store_cross_block(&decision().all_updated, uint32_t{all_updated()});
+    if constexpr (kMeasures<M>) {
+      if (is_measured()) publish_stats(memory.total.uu, memory.stats, given.tensor.info.shard);
+    }
   }
 
   // Thread 0: decide(), of a shard, by the sums of all parts.
@@ -93,6 +110,9 @@ struct TensorWork {
     memory.speculation = load_cross_block(&decision().speculation);
     memory.total = {static_cast<S>(sums.pp), static_cast<S>(sums.gg), static_cast<S>(sums.pg),
                     static_cast<S>(sums.pu)};
+    if constexpr (kMeasures<M>) {
+      if (is_measured()) load_whole_stats(given.tensor.info.shard, memory);
+    }
     return decide_by(sums.failed_rows > 0, load_cross_block(&decision().all_updated) != 0);
   }
 
@@ -149,8 +169,8 @@ struct TensorWork {
   static ADAMP_DEVICE int cols_of(const Tile& tile) {
     return static_cast<int>(tile.col_end - tile.col_begin);
   }
-  ADAMP_DEVICE Slot<S>* slots() const {
-    return reinterpret_cast<Slot<S>*>(launch.scratch + given.tensor.slots);
+  ADAMP_DEVICE Slot* slots() const {
+    return reinterpret_cast<Slot*>(launch.scratch + given.tensor.slots);
   }
   ADAMP_DEVICE RowRecord<S>* records() const {
     return reinterpret_cast<RowRecord<S>*>(launch.scratch + given.tensor.records);
@@ -198,6 +218,15 @@ struct TensorWork {
                                  given.tensor.rows_are_split != 0);
   }
 
+  // Whether it is left in memory, too, what optimizer.stats() wants to know of the tensor.
+  ADAMP_DEVICE bool is_measured() const {
+    return kMeasures<M> && given.tensor.info.stats != nullptr;
+  }
+  // Whether each tile leaves sums, for the last one to add up: for a decision or for statistics.
+  ADAMP_DEVICE bool leaves_sums() const {
+    return needs_decision() || (is_measured() && !one_tile());
+  }
+
   // Whether no row waits for the decision. Of rows that have no record, all or none do.
   ADAMP_DEVICE bool all_updated() const {
     return given.tensor.rows_are_split || thin() ? memory.speculation == Speculation::kAllRows
@@ -206,9 +235,10 @@ struct TensorWork {
 
   // Thread 0: decides the tensor by memory.total.
   ADAMP_DEVICE Decided decide_by(uint32_t failed, bool all_updated) {
-    const RowSums<S> total = memory.total;
+    const Sums total = memory.total;
     const View outcome = outcome_of(failed, total);
     store_outcome(outcome);
+    note(outcome);
     RowRecord<S>& whole = records()[0];
     store_cross_block(&whole.pp, total.pp);
     store_cross_block(&whole.pu, total.pu);
@@ -222,11 +252,11 @@ struct TensorWork {
   ADAMP_DEVICE void test_rows(const Tile& tile, int rows, Speculation speculation) {
     const Scalars<S>& h = memory.scalars;
     const Projection projection = given.tensor.info.projection;
-    RowSums<S> total = {};
+    Sums total = {};
     const S bound = cosine_bound(S(given.tensor.info.cols), h);
     uint32_t failed = 0, pending = 0;
     for (int row = thread_index(); row < rows; row += kWarpSize) {
-      const RowSums<S> sums = memory.row_sums[row];
+      const Sums sums = memory.row_sums[row];
       add_to(total, sums);
       if (given.tensor.rows_are_split) {
         if (!given.tensor.rows_span_tiles) note_row(tile.row_begin + row, sums, false);
@@ -244,6 +274,7 @@ struct TensorWork {
     total = lane_sums(total, kWarpSize);
     failed = warp_sum(failed);
     pending = warp_sum(pending);
+    if constexpr (kMeasures<M>) measure_rows(given.tensor.rows_are_split ? 0 : rows, memory);
     report(tile, rows, total, failed);
     if (needs_decision() && thread_index() == 0 && pending > 0) {
       fetch_add_relaxed(&decision().pending, pending);
@@ -254,20 +285,23 @@ struct TensorWork {
   ADAMP_DEVICE void reduce_thin_rows(const Tile& tile) {
     const int warp = lane_index();
     const bool found = warp < consumer_count() / kWarpSize;
-    RowSums<S> total = {};
+    Sums total = {};
     if (found) total = memory.warp_sums[0][warp];
     total = lane_sums(total, kWarpSize);
     const uint32_t failed = warp_sum(found ? memory.warp_failed[warp] : 0);
     if (thread_index() == 0) memory.outcome = View::kChannel;  // where nobody decides
+    if constexpr (kMeasures<M>) collect_stats(memory);
     report(tile, 1, total, failed);
   }
 
   // The first warp: decides a tensor of one tile, or leaves the tile's sums for whoever decides.
-  ADAMP_DEVICE void report(const Tile& tile, int rows, const RowSums<S>& total, uint32_t failed) {
+  ADAMP_DEVICE void report(const Tile& tile, int rows, const Sums& total, uint32_t failed) {
     if (one_tile()) {
       decide_in_tile(rows, total, failed);
-    } else if (needs_decision() && thread_index() == 0) {
-      store_sums(&slots()[tile.slot - given.tensor.first_tile].sums, total);
+    } else if (leaves_sums() && thread_index() == 0) {
+      Slot& slot = slots()[tile.slot - given.tensor.first_tile];
+      store_sums(&slot.sums, total);
+      if constexpr (kMeasures<M>) store_stats(&slot.stats, memory.stats);
       if (failed > 0) fetch_add_relaxed(&decision().failed, failed);
     }
   }
@@ -298,12 +332,13 @@ struct TensorWork {
   }
 
   // The first warp, for a tensor of one tile, whose p and u are in the tile.
-  ADAMP_DEVICE void decide_in_tile(int rows, const RowSums<S>& total, uint32_t failed) {
+  ADAMP_DEVICE void decide_in_tile(int rows, const Sums& total, uint32_t failed) {
     const View outcome = outcome_of(failed, total);
     if (thread_index() == 0) {
       store_outcome(outcome);
       memory.outcome = outcome;
       memory.total = total;
+      note(outcome);
     }
     const RowUpdate<S> whole = shared_update(outcome, total.pp, total.pu, memory.scalars);
     for (int row = thread_index(); row < rows; row += kWarpSize) {
@@ -314,8 +349,8 @@ struct TensorWork {
   }
 
   // Adds up the pieces of each row, which no tile has seen whole; returns (in thread 0) how many
-  // fail.
-  ADAMP_DEVICE uint32_t reduce_split_rows() {
+  // fail. Adds to `stats`, where rows are not split over processes as well.
+  ADAMP_DEVICE uint32_t reduce_split_rows([[maybe_unused]] StatSums<S>& stats) {
     const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows;
     const S bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);
     uint32_t failed = 0;
@@ -326,9 +361,13 @@ struct TensorWork {
                [&](int row, int64_t i) { return slot_sums((first + row) * pieces + i); });
       if (thread_index() < kWarpSize) {
         for (int row = thread_index(); row < rows; row += kWarpSize) {
-          const RowSums<S> sums = memory.row_sums[row];
+          const Sums sums = memory.row_sums[row];
           note_row(first + row, sums, memory.speculation == Speculation::kAllRows);
-          failed += !cosine_below(sums, bound, memory.scalars.eps);
+          failed += !cosine_below<S>(sums, bound, memory.scalars.eps);
+          if constexpr (kMeasures<M>) {
+            const bool is_whole = given.tensor.info.shard.row_sums == nullptr;
+            if (is_whole) add_to(stats, stats_of_row<S>(sums, memory.scalars));
+          }
         }
       }
       sync_consumers();
@@ -336,7 +375,32 @@ struct TensorWork {
     return thread_index() < kWarpSize ? warp_sum(failed) : 0;
   }
 
-  ADAMP_DEVICE RowSums<S> slot_sums(int64_t i) const { return load_sums(&slots()[i].sums); }
+  // Adds up the statistics that tiles have left, and what each consumer has of rows that no tile
+  // has seen whole. Thread 0 gets them in memory.stats.
+  ADAMP_DEVICE void reduce_stats(StatSums<S> stats) {
+    if constexpr (kMeasures<M>) {
+      const int64_t count = given.tensor.tile_count;
+      for (int64_t i = thread_index(); i < count; i += consumer_count()) {
+        add_to(stats, load_stats(&slots()[i].stats));
+      }
+      leave_stats(stats, memory);
+      sync_consumers();
+      if (thread_index() < kWarpSize) collect_stats(memory);
+    }
+  }
+
+  // Thread 0: what optimizer.stats() reads, of a tensor that has been decided, by memory.total and
+  // memory.stats.
+  ADAMP_DEVICE void note([[maybe_unused]] View outcome) {
+    if constexpr (kMeasures<M>) {
+      if (!is_measured()) return;
+      StatSums<S> stats = memory.stats;
+      stats.uu = memory.total.uu;
+      note_stats<S>(given.tensor.info, outcome, memory.total, stats, given.numbers, memory.scalars);
+    }
+  }
+
+  ADAMP_DEVICE Sums slot_sums(int64_t i) const { return load_sums(&slots()[i].sums); }
 
   ADAMP_DEVICE View outcome_of(uint32_t failed, const RowSums<S>& total) const {
     const TensorInfo& info = given.tensor.info;

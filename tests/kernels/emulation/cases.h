@@ -28,6 +28,7 @@ struct TensorSpec {
   // Rows, or columns, that each of several processes has; none: the first process has them all.
   std::vector<int64_t> parts;
   bool parts_of_rows = false;  // by columns
+  bool is_measured = true;     // in a run that measures
 };
 
 struct Options {
