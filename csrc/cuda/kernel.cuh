@@ -152,7 +152,7 @@ template <class M, class Types>
 ADAMP_DEVICE void run_task(const KernelArgs& args, const Launch& launch, const Prefetched& given) {
   if (given.task.kind == TaskKind::kNorm) return NormTask<M, Types>{args, launch, given}.run();
   auto& memory = *reinterpret_cast<MemoryOf<M, Types>*>(shared_memory() + kStateBytes);
-  TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
+  TaskWork<M, Types>{launch, given, memory, {{launch, given, memory}}}.run();
 }
 
 template <class M, TypeSet kTypes>
