@@ -72,7 +72,8 @@ class World {
   std::string check_control(int number) const;
 
   const Case& case_;
-  bool measured_ = false;  // the running or last run
+  bool measured_ = false;                     // the running or last run
+  uint64_t vectors_ = 0, first_vectors_ = 0;  // Vector16 accesses of the last and the first run
   Array device_lr_, device_decay_, grad_scale_, found_inf_, grad_norm_;
   std::vector<Tensor> tensors_;
   std::vector<std::shared_ptr<int64_t>> steps_skipped_;  // of each process
