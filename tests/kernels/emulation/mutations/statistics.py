@@ -46,7 +46,7 @@ MUTATIONS = (
         "const bool has_been_updated = false;",
     ),
     Mutation(
-        "a tensor that needs no decision is noted by one tile",
+        "no space for what is left for statistics alone",
         HOST,
         "(tensor.info.stats != nullptr && !tensor.is_one_tile);",
         "(tensor.info.stats != nullptr && tensor.is_one_tile);",
