@@ -17,6 +17,10 @@
 // published in the same way, by tasks that come before all others. A block that leaves counts
 // itself by an acquire-release addition: the last one writes what the others have read.
 //
+// Statistics. A kernel that measures also counts the tiles of measured tensors that need no
+// decision, and adds up their slots. Whoever decides a tensor notes its step; whoever would, where
+// there is nothing to decide.
+//
 // Shards. Where a tensor has parts in other processes, nobody here can decide it: the block that
 // counts its last tile leaves the sums, and the launch ends with that. Once the caller has added
 // them up over all processes, a second launch of this kernel holds, first in its queue, a task for

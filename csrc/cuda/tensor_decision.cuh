@@ -131,7 +131,7 @@ struct TensorDecision {
                                  given.tensor.rows_are_split != 0);
   }
 
-  // Whether it is left in memory, too, what optimizer.stats() wants to know of the tensor.
+  // Whether optimizer.stats() asks for the tensor.
   ADAMP_DEVICE bool is_measured() const {
     return kMeasures<M> && given.tensor.info.stats != nullptr;
   }
