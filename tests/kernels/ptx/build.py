@@ -20,7 +20,9 @@ LAUNCH = "tests/kernels/ptx/kernel_translated.cpp"
 FLAGS = ast.literal_eval(
     re.findall(r'flags\["nvcc"\] = (\[.*\])', (ROOT / "setup.py").read_text())[0]
 )
-NAME = re.compile(r"step_kernelINS_(?:\d+(Measured)INS_)?\d+([A-Z]+[A-Za-z]*?)(?(1)EE)ELNS_7TypeSetE(\d)E")
+NAME = re.compile(
+    r"step_kernelINS_(?:\d+(Measured)INS_)?\d+([A-Z]+[A-Za-z]*?)(?(1)EE)ELNS_7TypeSetE(\d)E"
+)
 
 
 def listing(arch: str) -> str:
