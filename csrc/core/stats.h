@@ -39,7 +39,8 @@ template <class S>
 ADAMP_FN S abs_cosine(const RowSums<S>& s, S eps) {
   const S norm_p = square_root(s.pp), norm_g = square_root(s.gg);
   const S pg = s.pg < 0 ? -s.pg : s.pg;
-  return pg / ((norm_p > eps ? norm_p : eps) * (norm_g > eps ? norm_g : eps));
+  // One after the other: the product of two small norms may be 0.
+  return pg / (norm_p > eps ? norm_p : eps) / (norm_g > eps ? norm_g : eps);
 }
 
 // What a projection with these sums takes from the update. `radial`: its coefficient k.

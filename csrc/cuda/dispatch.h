@@ -1,4 +1,4 @@
-// From a method and a set of types, known when the program runs, to template arguments.
+// From the choice of a kernel, known when the program runs, to template arguments.
 #pragma once
 
 #include <type_traits>
@@ -7,11 +7,11 @@
 
 namespace adamp {
 
-// body(AdamP() or SGDP(), integral_constant<TypeSet, ...>).
+// body(AdamP() or SGDP(), integral_constant<TypeSet, ...>), or the same with a Measured method.
 template <class Body>
-decltype(auto) for_kernel(Method method, TypeSet types, const Body& body) {
-  return for_method(method, [&](auto m) -> decltype(auto) {
-    switch (types) {
+decltype(auto) for_kernel(const KernelChoice& choice, const Body& body) {
+  const auto with_types = [&](auto m) -> decltype(auto) {
+    switch (choice.types) {
       case TypeSet::kFloat32:
         return body(m, std::integral_constant<TypeSet, TypeSet::kFloat32>());
       case TypeSet::kNarrow:
@@ -20,6 +20,9 @@ decltype(auto) for_kernel(Method method, TypeSet types, const Body& body) {
         return body(m, std::integral_constant<TypeSet, TypeSet::kAll>());
     }
     throw std::invalid_argument("adamp_fused: an unknown set of types");
+  };
+  return for_method(choice.method, [&](auto m) -> decltype(auto) {
+    return choice.measures ? with_types(Measured<decltype(m)>()) : with_types(m);
   });
 }
 

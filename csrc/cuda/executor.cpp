@@ -20,6 +20,21 @@ bool needs_decision(const DeviceTensor& tensor) {
 
 bool is_shard(const TensorInfo& info) { return info.shard.sums != nullptr; }
 
+// Whether the tiles leave sums, for the last one to add up: for a decision or for statistics.
+bool leaves_sums(const DeviceTensor& tensor) {
+  return needs_decision(tensor) || (tensor.info.stats != nullptr && !tensor.is_one_tile);
+}
+
+// Bytes of what a tile leaves, and of the record of a row.
+int64_t slot_size(DType dtype, bool measures) {
+  if (dtype == DType::kFloat64)
+    return measures ? sizeof(Slot<double, true>) : sizeof(Slot<double, false>);
+  return measures ? sizeof(Slot<float, true>) : sizeof(Slot<float, false>);
+}
+int64_t record_size(DType dtype) {
+  return dtype == DType::kFloat64 ? sizeof(RowRecord<double>) : sizeof(RowRecord<float>);
+}
+
 class Tables {
  public:
   std::vector<DeviceTensor> tensors;
@@ -39,7 +54,10 @@ class Tables {
   //
   // clips: norm tasks come before all others, those first whose tiles are accumulated last: what
   // was squared last is accumulated first, and is still in L2.
-  Tables(const std::vector<TensorInfo>& infos, int64_t resident, bool clips) {
+  //
+  // measures: the tables are for kernels that measure.
+  Tables(const std::vector<TensorInfo>& infos, int64_t resident, bool clips, bool measures)
+      : measures_(measures) {
     for (size_t t = 0; t < infos.size(); ++t)
       tensors.push_back(tensor_of(infos[t], static_cast<int32_t>(t)));
     // Large tensors first, so that blocks run out of work at about the same time.
@@ -77,6 +95,7 @@ class Tables {
     int64_t next_item;
   };
   std::deque<ToFixUp> to_fix_up_;
+  const bool measures_;
 
   int64_t n_tasks() const { return static_cast<int64_t>(tasks.size()); }
 
@@ -95,13 +114,11 @@ class Tables {
     const auto boundary = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16; };
     tensor.vectorized = boundary(info.param) == boundary(info.moment1) &&
                         (info.moment2 == nullptr || boundary(info.param) == boundary(info.moment2));
-    if (needs_decision(tensor)) {
-      const bool is_double = info.dtype == DType::kFloat64;
-      tensor.slots =
-          reserve(added.count * (is_double ? sizeof(Slot<double>) : sizeof(Slot<float>)));
-      const bool keeps_rows = !tensor.rows_are_thin && info.shard.row_sums == nullptr;
-      tensor.records = reserve((1 + (keeps_rows ? info.rows : 0)) *
-                               (is_double ? sizeof(RowRecord<double>) : sizeof(RowRecord<float>)));
+    if (leaves_sums(tensor)) {
+      tensor.slots = reserve(added.count * slot_size(info.dtype, measures_));
+      const bool keeps_rows =
+          needs_decision(tensor) && !tensor.rows_are_thin && info.shard.row_sums == nullptr;
+      tensor.records = reserve((1 + (keeps_rows ? info.rows : 0)) * record_size(info.dtype));
     }
     return tensor;
   }
@@ -130,10 +147,11 @@ class Tables {
   // The tasks of the second launch. order: see above.
   void add_tasks_of_shards(const std::vector<int32_t>& order, int64_t resident) {
     for (const int32_t t : order) {
-      if (!is_shard(tensors[t].info) || !needs_decision(tensors[t])) continue;
+      if (!is_shard(tensors[t].info) || !leaves_sums(tensors[t])) continue;
       tasks.push_back({0, 0, t, TaskKind::kDecide});
       ++tensors[t].fix_up_tasks;
-      if (tensors[t].tile_count > 0) to_fix_up_.push_back({0, t, 0});
+      const bool may_fix_up = needs_decision(tensors[t]) && tensors[t].tile_count > 0;
+      if (may_fix_up) to_fix_up_.push_back({0, t, 0});
     }
     if (tiles.empty()) tiles.emplace_back();  // each task has a first
     add_all_fix_up_tasks(resident);
@@ -162,10 +180,13 @@ class CudaExecutor : public Executor {
  public:
   CudaExecutor(Method method, const std::vector<TensorInfo>& infos, bool clips,
                const Allocate& allocate, void* stream)
-      : method_(method), n_tensors_(static_cast<int64_t>(infos.size())) {
-    for (const TensorInfo& info : infos) types_ = std::max(types_, type_set_of(info.dtype));
-    resident_ = resident_blocks(method, types_);
-    const Tables tables(infos, resident_, clips);
+      : kernel_{method, TypeSet::kFloat32, false}, n_tensors_(static_cast<int64_t>(infos.size())) {
+    for (const TensorInfo& info : infos) {
+      kernel_.types = std::max(kernel_.types, type_set_of(info.dtype));
+      kernel_.measures |= info.stats != nullptr;
+    }
+    resident_ = resident_blocks(kernel_);
+    const Tables tables(infos, resident_, clips, kernel_.measures);
     const auto upload = [&](const auto& values) {
       using Value = typename std::decay_t<decltype(values)>::value_type;
       memory_.push_back(allocate(static_cast<int64_t>(values.size() * sizeof(Value)) + 1));
@@ -238,7 +259,7 @@ class CudaExecutor : public Executor {
     args_.tasks = tasks_ + first;
     args_.n_tasks = static_cast<uint32_t>(end - first);
     const auto blocks = std::clamp<int64_t>(end - first, 1, resident_);
-    launch_step(method_, types_, static_cast<int>(blocks), args_, stream_);
+    launch_step(kernel_, static_cast<int>(blocks), args_, stream_);
   }
 
   void fill(unsigned char* to, const StepInputs& inputs) const {
@@ -255,9 +276,8 @@ class CudaExecutor : public Executor {
     void operator()(StagingRing* ring) const { free_staging_ring(ring); }
   };
 
-  Method method_;
+  KernelChoice kernel_;
   int64_t n_tensors_;
-  TypeSet types_ = TypeSet::kFloat32;
   int resident_ = 0;
   void* stream_ = nullptr;  // of the step that was prepared
   std::vector<std::shared_ptr<void>> memory_;

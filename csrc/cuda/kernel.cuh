@@ -17,6 +17,10 @@
 // published in the same way, by tasks that come before all others. A block that leaves counts
 // itself by an acquire-release addition: the last one writes what the others have read.
 //
+// Statistics. A kernel that measures also counts the tiles of measured tensors that need no
+// decision, and adds up their slots. Whoever decides a tensor notes its step; whoever would, where
+// there is nothing to decide.
+//
 // Shards. Where a tensor has parts in other processes, nobody here can decide it: the block that
 // counts its last tile leaves the sums, and the launch ends with that. Once the caller has added
 // them up over all processes, a second launch of this kernel holds, first in its queue, a task for
@@ -39,12 +43,12 @@ template <class M, class Types>
 struct TaskWork {
   const Launch& launch;
   const Prefetched& given;
-  SharedMemory<typename Types::param_t>& memory;
+  MemoryOf<M, Types>& memory;
   TensorWork<M, Types> work;
 
   ADAMP_DEVICE void run() {
     if (thread_index() == 0) {
-      using S = typename SharedMemory<typename Types::param_t>::S;
+      using S = typename MemoryOf<M, Types>::S;
       memory.scalars = make_scalars<S>(given.hyper, given.numbers, factor());
     }
     if (given.task.kind == TaskKind::kAccumulate) {
@@ -150,10 +154,9 @@ struct TaskWork {
 
 template <class M, class Types>
 ADAMP_DEVICE void run_task(const KernelArgs& args, const Launch& launch, const Prefetched& given) {
-  if (given.task.kind == TaskKind::kNorm) return NormTask<Types>{args, launch, given}.run();
-  auto& memory =
-      *reinterpret_cast<SharedMemory<typename Types::param_t>*>(shared_memory() + kStateBytes);
-  TaskWork<M, Types>{launch, given, memory, {launch, given, memory}}.run();
+  if (given.task.kind == TaskKind::kNorm) return NormTask<M, Types>{args, launch, given}.run();
+  auto& memory = *reinterpret_cast<MemoryOf<M, Types>*>(shared_memory() + kStateBytes);
+  TaskWork<M, Types>{launch, given, memory, {{launch, given, memory}}}.run();
 }
 
 template <class M, TypeSet kTypes>

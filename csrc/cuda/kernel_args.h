@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "../core/params.h"
 #include "../core/speculation.h"
+#include "../core/stats.h"
 #include "../core/tiles.h"
 #include "../core/types.h"
 #include "tuning.h"
@@ -29,6 +31,22 @@ constexpr int consumers(TypeSet types) {
   return types == TypeSet::kFloat32 ? ADAMP_CONSUMERS_FLOAT32 : ADAMP_CONSUMERS;
 }
 constexpr int block_size(TypeSet types) { return consumers(types) + 32; }
+
+// A method whose kernels also leave what optimizer.stats() reads. They are kernels of their own, so
+// that a step that nobody asks costs nothing more.
+template <class M>
+struct Measured : M {};
+template <class M>
+constexpr bool kMeasures = false;
+template <class M>
+constexpr bool kMeasures<Measured<M>> = true;
+
+// Which of the kernels a plan launches.
+struct KernelChoice {
+  Method method;
+  TypeSet types;
+  bool measures;
+};
 
 // Blocks that the compiler leaves registers for. SMs of compute capability 8.6, 8.9 and 12.0
 // have 100 KB of shared memory: one block's.
@@ -100,10 +118,29 @@ struct Decision {
   View outcome;
 };
 
-// Left by each tile: its layer sums, or the sums of its piece of a row.
+// The sums of rows, and where they are measured, of the squares of their update.
 template <class S>
+struct MeasuredSums : RowSums<S> {
+  S uu;
+};
+template <class S, bool kMeasured>
+using SumsOf = std::conditional_t<kMeasured, MeasuredSums<S>, RowSums<S>>;
+
+template <class S>
+ADAMP_FN void add_to(MeasuredSums<S>& total, const MeasuredSums<S>& part) {
+  add_to(static_cast<RowSums<S>&>(total), part);
+  total.uu += part.uu;
+}
+
+// Left by each tile: its layer sums, or the sums of its piece of a row.
+template <class S, bool kMeasured>
 struct Slot {
-  RowSums<S> sums;
+  SumsOf<S, kMeasured> sums;
+};
+template <class S>
+struct Slot<S, true> {
+  MeasuredSums<S> sums;
+  StatSums<S> stats;  // of its rows, where it has them whole; uu is among the sums
 };
 
 // Left for the fix-up pass: first the sums of the whole tensor, then those of each row, unless

@@ -10,10 +10,10 @@
 namespace adamp {
 
 // The consumers' part in one norm task.
-template <class Types>
+template <class M, class Types>
 struct NormTask {
   using grad_t = typename Types::grad_t;
-  using Memory = SharedMemory<typename Types::param_t>;
+  using Memory = MemoryOf<M, Types>;
   using S = typename Memory::S;
 
   const KernelArgs& args;

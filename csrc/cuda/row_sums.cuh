@@ -21,23 +21,50 @@ ADAMP_DEVICE void store_sums(RowSums<S>* at, const RowSums<S>& sums) {
   store_cross_block(&at->pg, sums.pg);
   store_cross_block(&at->pu, sums.pu);
 }
-
 template <class S>
-ADAMP_DEVICE RowSums<S> lane_sums(RowSums<S> sums, int lanes) {
-  for (int mask = lanes / 2; mask > 0; mask /= 2) {
-    const RowSums<S> other = {shuffle_xor(sums.pp, mask), shuffle_xor(sums.gg, mask),
-                              shuffle_xor(sums.pg, mask), shuffle_xor(sums.pu, mask)};
-    add_to(sums, other);
-  }
+ADAMP_DEVICE MeasuredSums<S> load_sums(const MeasuredSums<S>* at) {
+  return {load_sums(static_cast<const RowSums<S>*>(at)), load_cross_block(&at->uu)};
+}
+template <class S>
+ADAMP_DEVICE void store_sums(MeasuredSums<S>* at, const MeasuredSums<S>& sums) {
+  store_sums<S>(static_cast<RowSums<S>*>(at), sums);
+  store_cross_block(&at->uu, sums.uu);
+}
+
+// Those of the lane whose index differs by `mask`.
+template <class S>
+ADAMP_DEVICE RowSums<S> shuffle_sums(const RowSums<S>& sums, int mask) {
+  return {shuffle_xor(sums.pp, mask), shuffle_xor(sums.gg, mask), shuffle_xor(sums.pg, mask),
+          shuffle_xor(sums.pu, mask)};
+}
+template <class S>
+ADAMP_DEVICE MeasuredSums<S> shuffle_sums(const MeasuredSums<S>& sums, int mask) {
+  return {shuffle_sums(static_cast<const RowSums<S>&>(sums), mask), shuffle_xor(sums.uu, mask)};
+}
+
+// Sums: RowSums, MeasuredSums or StatSums.
+template <class Sums>
+ADAMP_DEVICE Sums lane_sums(Sums sums, int lanes) {
+  for (int mask = lanes / 2; mask > 0; mask /= 2) add_to(sums, shuffle_sums(sums, mask));
   return sums;
+}
+
+// What an element with these values adds to them.
+template <class Sums, class S>
+ADAMP_DEVICE Sums sums_of(S p, S g, S u) {
+  const RowSums<S> sums = {p * p, g * g, p * g, p * u};
+  if constexpr (std::is_same_v<Sums, RowSums<S>>) {
+    return sums;
+  } else {
+    return {sums, u * u};
+  }
 }
 
 // The terms of every `step`th column from `first` on. Unrolled for the tile alone: for sums in
 // memory the 16-bit kernel would spill on compute capability 10.0.
-template <class S, class Column, class Term>
-ADAMP_DEVICE RowSums<S> sum_columns(int row, Column first, Column cols, int step,
-                                    const Term& term) {
-  RowSums<S> sums = {};
+template <class Sums, class Column, class Term>
+ADAMP_DEVICE Sums sum_columns(int row, Column first, Column cols, int step, const Term& term) {
+  Sums sums = {};
 #pragma unroll(sizeof(Column) == 4 ? 4 : 1)
   for (Column col = first; col < cols; col += step) add_to(sums, term(row, col));
   return sums;
@@ -45,9 +72,9 @@ ADAMP_DEVICE RowSums<S> sum_columns(int row, Column first, Column cols, int step
 
 // memory.row_sums[r] = sum over c of term(r, c), r < rows <= kRows. As many warps share a row as
 // there are for each; where there are fewer than rows, a warp, or a part of one, has its own.
-template <class Storage, class Column, class Term>
-ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory, const Term& term) {
-  using S = typename SharedMemory<Storage>::S;
+template <class Memory, class Column, class Term>
+ADAMP_DEVICE void sum_rows(int rows, Column cols, Memory& memory, const Term& term) {
+  using Sums = typename Memory::Sums;
   const int warps = consumer_count() / kWarpSize;
   const int warp = thread_index() / kWarpSize, lane = lane_index();
   if (rows <= warps) {
@@ -55,13 +82,13 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
     const int row = warp / share, part = warp % share;
     if (row < rows) {
       const Column first = part * kWarpSize + lane;
-      RowSums<S> sums = sum_columns<S>(row, first, cols, share * kWarpSize, term);
+      Sums sums = sum_columns<Sums>(row, first, cols, share * kWarpSize, term);
       sums = lane_sums(sums, kWarpSize);
       if (lane == 0) memory.warp_sums[row][part] = sums;
     }
     sync_consumers();
     if (thread_index() < rows) {
-      RowSums<S> sums = {};
+      Sums sums = {};
       for (int i = 0; i < share; ++i) add_to(sums, memory.warp_sums[thread_index()][i]);
       memory.row_sums[thread_index()] = sums;
     }
@@ -73,8 +100,8 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
     // All lanes of a warp take every turn, since they shuffle together.
     for (int first = warp * rows_per_warp; first < rows; first += warps * rows_per_warp) {
       const int row = first + (lane >> shift);
-      RowSums<S> sums = {};
-      if (row < rows) sums = sum_columns<S>(row, Column(part), cols, lanes, term);
+      Sums sums = {};
+      if (row < rows) sums = sum_columns<Sums>(row, Column(part), cols, lanes, term);
       sums = lane_sums(sums, lanes);
       if (row < rows && part == 0) memory.row_sums[row] = sums;
     }
@@ -83,14 +110,11 @@ ADAMP_DEVICE void sum_rows(int rows, Column cols, SharedMemory<Storage>& memory,
 }
 
 // The same for a span that is in the tile.
-template <class Types, class Storage>
-ADAMP_DEVICE void sum_tile_rows(const Span<Types>& span, int rows, int cols,
-                                SharedMemory<Storage>& memory) {
-  using S = typename SharedMemory<Storage>::S;
+template <class Types, class Memory>
+ADAMP_DEVICE void sum_tile_rows(const Span<Types>& span, int rows, int cols, Memory& memory) {
   sum_rows(rows, cols, memory, [&](int row, int col) {
     const int i = row * cols + col;
-    const S p = memory.p(span, i), g = memory.g(span, i), u = memory.u(span, i);
-    return RowSums<S>{p * p, g * g, p * g, p * u};
+    return sums_of<typename Memory::Sums>(memory.p(span, i), memory.g(span, i), memory.u(span, i));
   });
 }
 

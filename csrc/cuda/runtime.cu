@@ -24,7 +24,7 @@ void check(cudaError_t status, const char* what) {
 template <class M, TypeSet kTypes>
 int resident() {
   const auto kernel = step_kernel<M, kTypes>;
-  constexpr int kShared = shared_bytes<kTypes>();
+  constexpr int kShared = shared_bytes<M, kTypes>();
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
         "this device has too little shared memory for the step kernel");
   int device = 0, sms = 0, per_sm = 0;
@@ -123,19 +123,18 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream) {
   ring->upload(to, bytes, static_cast<cudaStream_t>(stream));
 }
 
-int resident_blocks(Method method, TypeSet types) {
-  return for_kernel(method, types, [](auto m, auto known_types) {
-    return resident<decltype(m), known_types.value>();
-  });
+int resident_blocks(const KernelChoice& kernel) {
+  return for_kernel(
+      kernel, [](auto m, auto known_types) { return resident<decltype(m), known_types.value>(); });
 }
 
-void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream) {
-  const cudaError_t status = for_kernel(method, types, [&](auto m, auto known_types) {
+void launch_step(const KernelChoice& kernel, int blocks, const KernelArgs& args, void* stream) {
+  const cudaError_t status = for_kernel(kernel, [&](auto m, auto known_types) {
     constexpr TypeSet kTypes = known_types.value;
     void* arguments[] = {const_cast<KernelArgs*>(&args)};
     return cudaLaunchKernel(step_kernel<decltype(m), kTypes>, dim3(blocks),
-                            dim3(block_size(kTypes)), arguments, shared_bytes<kTypes>(),
-                            static_cast<cudaStream_t>(stream));
+                            dim3(block_size(kTypes)), arguments,
+                            shared_bytes<decltype(m), kTypes>(), static_cast<cudaStream_t>(stream));
   });
   // Not cudaGetLastError: that would also report an old error of somebody else's, when this kernel
   // is changing weights already.

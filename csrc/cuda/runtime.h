@@ -25,8 +25,8 @@ void* next_staging_buffer(StagingRing* ring, bool is_captured);
 void upload_staged(StagingRing* ring, void* to, size_t bytes, void* stream);
 
 // How many blocks run at a time on the current device.
-int resident_blocks(Method method, TypeSet types);
+int resident_blocks(const KernelChoice& kernel);
 
-void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream);
+void launch_step(const KernelChoice& kernel, int blocks, const KernelArgs& args, void* stream);
 
 }  // namespace adamp

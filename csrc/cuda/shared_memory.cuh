@@ -49,39 +49,61 @@ struct SharedUpdate {
   uint32_t roll_back;  // previous was applied
 };
 
-// Buffers for the work on one tile of a tensor.
+// What measuring takes beside them.
+template <class S, int kWarps, bool kMeasured>
+struct SharedStats {};
+template <class S, int kWarps>
+struct SharedStats<S, kWarps, true> {
+  StatSums<S> warp_stats[kWarps];
+  StatSums<S> stats;  // of a tile or of the tensor, for thread 0
+};
+
+// Warps of consumers of the kernel that has most of those in which the type occurs.
 template <class Storage>
-struct SharedMemory {
+constexpr int kMostWarps = consumers(type_set_of(kDTypeOf<Storage>)) / kWarpSize;
+
+// Buffers for the work on one tile of a tensor.
+template <class Storage, bool kMeasured>
+struct SharedMemory
+    : SharedStats<typename Arithmetic<Storage>::Scalar, kMostWarps<Storage>, kMeasured> {
   using S = typename Arithmetic<Storage>::Scalar;
+  using Sums = SumsOf<S, kMeasured>;
   static constexpr int kRows = max_rows(kDTypeOf<Storage>);
-  // Of the kernel that has most of those in which the type occurs.
-  static constexpr int kWarps = consumers(type_set_of(kDTypeOf<Storage>)) / kWarpSize;
+  static constexpr int kWarps = kMostWarps<Storage>;
 
   TileBuffer<Storage> p, g, u;
-  RowSums<S> row_sums[kRows];
+  Sums row_sums[kRows];
   SharedUpdate<S> row_updates[kRows];
-  RowSums<S> warp_sums[kWarps][kWarps];
+  Sums warp_sums[kWarps][kWarps];
   uint32_t warp_failed[kWarps];
   double warp_squares[kWarps];
-  RowSums<S> total;
+  Sums total;
   Scalars<S> scalars;
   Speculation speculation;
   View outcome;
   uint32_t flag;  // one word from thread 0 to all
 };
 
-template <class Storage>
-constexpr int kSharedBytes = kStateBytes + static_cast<int>(sizeof(SharedMemory<Storage>));
+// Of the kernels of a method for tensors of some types.
+template <class M, class Types>
+using MemoryOf = SharedMemory<typename Types::param_t, kMeasures<M>>;
 
-template <TypeSet kTypes>
+template <class Storage, bool kMeasured>
+constexpr int kSharedBytes =
+    kStateBytes + static_cast<int>(sizeof(SharedMemory<Storage, kMeasured>));
+
+template <class M, TypeSet kTypes>
 constexpr int shared_bytes() {
-  int most = kSharedBytes<float>;
+  constexpr bool kMeasured = kMeasures<M>;
+  int most = kSharedBytes<float, kMeasured>;
   if (kTypes != TypeSet::kFloat32) {
-    for (const int bytes : {kSharedBytes<BFloat16>, kSharedBytes<Float16>}) {
+    for (const int bytes : {kSharedBytes<BFloat16, kMeasured>, kSharedBytes<Float16, kMeasured>}) {
       most = bytes > most ? bytes : most;
     }
   }
-  if (kTypes == TypeSet::kAll && kSharedBytes<double> > most) most = kSharedBytes<double>;
+  if (kTypes == TypeSet::kAll && kSharedBytes<double, kMeasured> > most) {
+    most = kSharedBytes<double, kMeasured>;
+  }
   return most;
 }
 

@@ -10,7 +10,7 @@ namespace adamp {
 
 template <class M, class Types>
 struct SpanWork {
-  using Memory = SharedMemory<typename Types::param_t>;
+  using Memory = MemoryOf<M, Types>;
   using S = typename Memory::S;
   using param_t = typename Types::param_t;
   using grad_t = typename Types::grad_t;

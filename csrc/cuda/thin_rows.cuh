@@ -4,32 +4,34 @@
 // Everything here is called by all consumers of a block together.
 #pragma once
 
-#include "row_sums.cuh"
 #include "span_work.cuh"
+#include "statistics.cuh"
 
 namespace adamp {
 
 template <class M, class Types>
 struct ThinRows {
   using Loops = SpanWork<M, Types>;
-  using Memory = SharedMemory<typename Types::param_t>;
+  using Memory = MemoryOf<M, Types>;
   using S = typename Memory::S;
+  using Sums = typename Memory::Sums;
 
   // Tests the rows of a span. Each warp leaves in memory the sums over its rows, and how many fail.
   static ADAMP_DEVICE void test_rows(const Span<Types>& span, int rows, int cols, bool test,
                                      Memory& memory) {
     const Scalars<S>& h = memory.scalars;
     const S bound = cosine_bound(S(cols), h);
-    RowSums<S> total = {};
+    Sums total = {};
+    StatSums<S> stats = {};
     uint32_t failed = 0;
     for (int row = thread_index(); row < rows; row += consumer_count()) {
-      RowSums<S> sums = {};
+      Sums sums = {};
       for_each_of_row(row, cols, [&](int i) {
-        const S p = memory.p(span, i), g = memory.g(span, i), u = memory.u(span, i);
-        add_to(sums, RowSums<S>{p * p, g * g, p * g, p * u});
+        add_to(sums, sums_of<Sums>(memory.p(span, i), memory.g(span, i), memory.u(span, i)));
       });
       add_to(total, sums);
-      failed += test && !cosine_below(sums, bound, h.eps);
+      failed += test && !cosine_below<S>(sums, bound, h.eps);
+      if constexpr (kMeasures<M>) add_to(stats, stats_of_row<S>(sums, h));
     }
     total = lane_sums(total, kWarpSize);
     failed = warp_sum(failed);
@@ -37,6 +39,7 @@ struct ThinRows {
       memory.warp_sums[0][thread_index() / kWarpSize] = total;
       memory.warp_failed[thread_index() / kWarpSize] = failed;
     }
+    if constexpr (kMeasures<M>) leave_stats(stats, memory);
   }
 
   // Rolls the plain update of the rows of a span back.

@@ -42,7 +42,12 @@ def run(program: Path, schedules: int) -> subprocess.CompletedProcess[str]:
 
 def bits(said: str) -> dict[str, str]:
     """Case -> a digest of all weights and states that it came to."""
-    return dict(re.findall(r"^(\w+) .* bits (\w+)$", said, re.MULTILINE))
+    return dict(re.findall(r"^(\w+) .* bits (\w+),", said, re.MULTILINE))
+
+
+def statistics(said: str) -> dict[str, str]:
+    """The same of what ``optimizer.stats()`` reads, where a kernel that measures is translated."""
+    return dict(re.findall(r"^(\w+) .* statistics (\w+)$", said, re.MULTILINE))
 
 
 @pytest.mark.proof
@@ -54,6 +59,9 @@ def test_bits() -> None:
     assert by_gcc.returncode == 0, by_gcc.stdout[-2000:] + by_gcc.stderr
     assert len(bits(done.stdout)) > 20
     assert bits(done.stdout) == bits(by_gcc.stdout)
+    measured = statistics(done.stdout)
+    assert len(measured) > 20
+    assert measured.items() <= statistics(by_gcc.stdout).items()
 
 
 @pytest.mark.proof

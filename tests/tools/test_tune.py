@@ -74,6 +74,7 @@ def test_registers_of_the_float32_kernels() -> None:
             ("5AdamP", 2, 96, 88),
             ("4SGDP", 0, 68, 4),
             ("4SGDP", 1, 90, 0),
+            ("8MeasuredINS_4SGDPEE", 0, 72, 16),
         )
     )
     assert resources(said) == (70, 4)

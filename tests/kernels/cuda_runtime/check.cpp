@@ -30,7 +30,7 @@ std::string error_of(const Body& body) {
 void launch() {
   static adamp::KernelArgs args = {};
   for (const auto method : {adamp::Method::kAdamP, adamp::Method::kSGDP}) {
-    adamp::launch_step(method, adamp::TypeSet::kFloat32, 1, args, nullptr);
+    adamp::launch_step({method, adamp::TypeSet::kFloat32, false}, 1, args, nullptr);
   }
 }
 

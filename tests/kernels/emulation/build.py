@@ -39,7 +39,7 @@ BINDING = tuple(
 )
 DRIVER = tuple(
     f"tests/kernels/emulation/{name}.cpp"
-    for name in ("driver", "world", "parts", "gradients", "wide_index", "wide_tables")
+    for name in ("driver", "world", "parts", "statistics", "gradients", "wide_index", "wide_tables")
 )
 BASE = ("-std=c++17", "-Wall", "-Wno-unknown-pragmas", '-DADAMP_DEVICE_HEADER="device_emulated.h"')
 

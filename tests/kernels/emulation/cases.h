@@ -28,6 +28,7 @@ struct TensorSpec {
   // Rows, or columns, that each of several processes has; none: the first process has them all.
   std::vector<int64_t> parts;
   bool parts_of_rows = false;  // by columns
+  bool is_measured = true;     // in a run that measures
 };
 
 struct Options {
@@ -153,17 +154,18 @@ inline const std::vector<Case>& cases() {
                      {{40, 401, kFloat, fixed}, {2, 7300, kFloat, fixed}, {5, 90, kFloat, fixed}},
                      2});
     }
-    all.push_back({"mixed",
-                   kSGDP,
-                   {1e-2, 0.1, true, false, true, true},
-                   {{30, 301, kHalf},
-                    {16, 16},
-                    {40, 401},
-                    {1, 100, kDouble, kOff},
-                    {2, 3700, kDouble},
-                    {30, 290, kBrain, kLayer}},
-                   4,
-                   2});
+    // Beside tensors that are not measured.
+    std::vector<TensorSpec> mixed = {{30, 301, kHalf},   {16, 16},
+                                     {40, 401},          {1, 100, kDouble, kOff},
+                                     {2, 3700, kDouble}, {30, 290, kBrain, kLayer}};
+    for (TensorSpec spec : std::vector<TensorSpec>{
+             {12, 700}, {9, 31}, {400, 5}, {1, 7000, kFloat, kOff}, {30, 290, kBrain}}) {
+      spec.is_measured = false;
+      mixed.push_back(spec);
+    }
+    all.push_back({"mixed", kSGDP, {1e-2, 0.1, true, false, true, true}, mixed, 4, 2});
+    for (TensorSpec& spec : mixed) spec.dtype = kFloat;
+    all.push_back({"mixed_float", kAdamP, {}, mixed, 3});
     all.push_back({"misaligned",
                    kAdamP,
                    {},
@@ -299,6 +301,10 @@ inline const std::vector<Case>& cases() {
     fixed_shared.push_back(cut({400, 9, kFloat, kLayer}, {200, 200, 0}));
     fixed_shared.push_back(cut({8, 50, kFloat, kChannel}, {5, 3, 0}));  // no sums are needed
     fixed_shared.push_back(cut({8, 50, kFloat, kOff}, {5, 3, 0}));
+    // The same where parts have several tiles.
+    fixed_shared.push_back(cut({40, 401, kFloat, kChannel}, {17, 23, 0}));
+    fixed_shared.push_back(cut({800, 9, kFloat, kChannel}, {700, 100, 0}));
+    fixed_shared.push_back(cut({3, 6200, kFloat, kOff}, {1, 2, 0}));
     all.push_back({"fixed_shared", kAdamP, {}, fixed_shared, 2});
     std::vector<TensorSpec> types_shared = by_cols_of(kAuto, kDouble);
     types_shared[1] = cut({2, 3300, kDouble}, {3200, 100, 0}, true);

@@ -47,11 +47,11 @@ int main() {
   for (const Corruption& corruption : kCorruptions) {
     emulation::device().launch = [&](const KernelArgs& args) {
       corruption.corrupt(args);
-      emulation::launch_kernel(c.method, adamp::TypeSet::kFloat32, 2, args, {1, 1});
+      emulation::launch_kernel({c.method, adamp::TypeSet::kFloat32, false}, 2, args, {1, 1});
     };
     std::string end = "no error";
     try {
-      world.run(2, 1, 0);
+      world.run(2, 1, 0, false);
     } catch (const emulation::Fault& fault) {
       end = fault.what();
     }

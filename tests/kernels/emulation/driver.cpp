@@ -43,7 +43,7 @@ struct Explored {
   const emulation::Case& c;
   emulation::World world;
   emulation::Random random;
-  int launches = 0;
+  int launches = 0, others = 0;
   double seconds = 0;
 
   Explored(const emulation::Case& of, uint64_t seed) : c(of), world(of), random(seed) {}
@@ -67,11 +67,13 @@ struct Explored {
     const int blocks = 1 + static_cast<int>(random.below(8));
     const int resident = 1 + static_cast<int>(random.below(static_cast<uint32_t>(blocks)));
     const uint64_t seed = uint64_t{random.next()} << 8;
-    world.run(blocks, resident, seed);
+    // Every other run measures: statistics change no other bit.
+    const bool measured = world.can_measure() && others++ % 2 == 1;
+    world.run(blocks, resident, seed, measured);
     const std::string what = world.compare();
     if (what.empty()) return "";
-    return what + " with " + std::to_string(blocks) + " blocks, " + std::to_string(resident) +
-           " resident, seed " + std::to_string(seed);
+    return what + (measured ? " measured, with " : " with ") + std::to_string(blocks) +
+           " blocks, " + std::to_string(resident) + " resident, seed " + std::to_string(seed);
   }
 };
 
@@ -126,13 +128,15 @@ int main(int argc, char** argv) {
   int launches = 0;
   for (const auto& explored : all) {
     const int* outcomes = explored->world.outcomes;
+    const auto digest = static_cast<unsigned long long>(explored->world.digest());
+    const auto of_stats = static_cast<unsigned long long>(explored->world.digest_of_stats());
     launches += explored->launches;
     std::printf(
         "%-20s %5d schedules %6.2f s  outcomes: none %d, channel %d, layer %d, changed %d  bits "
-        "%016llx\n",
+        "%016llx, statistics %016llx%s\n",
         explored->c.name.c_str(), explored->launches, explored->seconds, outcomes[0], outcomes[1],
-        outcomes[2], explored->world.changes,
-        static_cast<unsigned long long>(explored->world.digest()));
+        outcomes[2], explored->world.changes, digest, of_stats,
+        explored->world.can_measure() ? "" : " (none)");
   }
   std::printf("%d schedules, equal bits\n", launches);
   return 0;

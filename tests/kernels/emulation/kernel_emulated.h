@@ -6,7 +6,10 @@
 
 namespace emulation {
 
-void launch_kernel(adamp::Method method, adamp::TypeSet types, int blocks,
-                   const adamp::KernelArgs& args, const Schedule& schedule);
+// Whether this build has it: one that is made for one question compiles few of the kernels.
+bool is_compiled(const adamp::KernelChoice& kernel);
+
+void launch_kernel(const adamp::KernelChoice& kernel, int blocks, const adamp::KernelArgs& args,
+                   const Schedule& schedule);
 
 }  // namespace emulation

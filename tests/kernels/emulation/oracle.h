@@ -24,10 +24,60 @@ inline bool test_passes(const Sums& s, double length, const adamp::Hyper& h) {
                                std::fmax(std::sqrt(s.gg), h.eps);
 }
 
-// Moves `x` by one step; returns the outcome.
+// |cos(p, g)|, as far as norms of at least eps go.
+inline double cosine_of(const Sums& s, const adamp::Hyper& h) {
+  return std::fabs(s.pg) / (std::fmax(std::sqrt(s.pp), h.eps) * std::fmax(std::sqrt(s.gg), h.eps));
+}
+
+// The larger one, or what is not a number.
+inline double larger_of(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+
+// What is projected away of an element of weight p, in a row or tensor of these sums. Nothing lies
+// along weights of an infinite norm.
+inline double removed_from(double p, const Sums& s, const adamp::Hyper& h) {
+  return std::isinf(s.pp) ? 0 : p * s.pu / std::pow(std::sqrt(s.pp) + h.eps, 2);
+}
+
+// What optimizer.stats() reads of a step, but for what follows from each element.
+inline void begin_stats(adamp::TensorStats& stats, adamp::View view,
+                        const std::vector<Sums>& of_row, const Sums& all, double cols,
+                        adamp::Projection projection, const adamp::Hyper& h) {
+  using adamp::Projection;
+  const bool by_rows = projection == Projection::kAuto || projection == Projection::kChannel;
+  const bool is_first = stats.outcomes[0] + stats.outcomes[1] + stats.outcomes[2] == 0;
+  if (is_first) stats.first_pp = all.pp;
+  stats.outcomes[static_cast<int>(view)] += 1;
+  stats.outcome = static_cast<double>(view);
+  stats.max_cosine = by_rows ? 0 : cosine_of(all, h);
+  for (const Sums& sums : of_row) {
+    if (by_rows) stats.max_cosine = larger_of(cosine_of(sums, h), stats.max_cosine);
+  }
+  const double numel = cols * static_cast<double>(of_row.size());
+  stats.bound = h.delta / std::sqrt(by_rows ? cols : numel);
+  stats.pp = all.pp;
+  stats.gg = all.gg;
+  stats.pu = all.pu;
+  stats.uu = stats.rp = stats.ru = stats.rr = 0;
+  stats.lr = h.numbers.lr;
+  stats.inv_bias_correction1 = h.numbers.inv_bias_correction1;
+  stats.decay = h.numbers.lr * h.numbers.weight_decay * h.decay_factor;
+  if (view != adamp::View::kNone) stats.decay *= h.wd_ratio;
+}
+
+// What one element of weight p and update u adds, of which r is projected away.
+inline void add_element(adamp::TensorStats& stats, double p, double u, double r) {
+  stats.uu += u * u;
+  // Of an infinite weight nothing is, and 0*inf would be no number.
+  if (r == 0) return;
+  stats.rp += r * p;
+  stats.ru += r * u;
+  stats.rr += r * r;
+}
+
+// Moves `x` by one step; returns the outcome. Adds the step to `stats`, if there are some.
 inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Method method,
                                adamp::DType dtype, adamp::Projection projection,
-                               const adamp::Hyper& h) {
+                               const adamp::Hyper& h, adamp::TensorStats* stats = nullptr) {
   using adamp::Projection;
   using adamp::View;
   const bool adam = method == adamp::Method::kAdamP;
@@ -66,16 +116,19 @@ inline adamp::View oracle_step(Values& x, int64_t rows, int64_t cols, adamp::Met
     if (view == View::kNone && test_passes(all, static_cast<double>(rows * cols), h))
       view = View::kLayer;
   }
+  if (stats != nullptr) {
+    begin_stats(*stats, view, of_row, all, static_cast<double>(cols), projection, h);
+  }
   const double step_size = h.numbers.lr * h.numbers.inv_bias_correction1;
   for (int64_t i = 0; i < rows * cols; ++i) {
     double decay = h.numbers.lr * h.numbers.weight_decay * h.decay_factor;
+    double removed = 0;
     if (view != View::kNone) {
-      const Sums& sums = view == View::kChannel ? of_row[i / cols] : all;
-      // Nothing lies along weights of an infinite norm.
-      if (std::isfinite(sums.pp))
-        u[i] -= x.p[i] * sums.pu / std::pow(std::sqrt(sums.pp) + h.eps, 2);
+      removed = removed_from(x.p[i], view == View::kChannel ? of_row[i / cols] : all, h);
       decay *= h.wd_ratio;
     }
+    if (stats != nullptr) add_element(*stats, x.p[i], u[i], removed);
+    u[i] -= removed;
     x.p[i] = (1 - decay) * x.p[i] - step_size * u[i];
     if (!adam && !h.nesterov && h.project_buffer) x.m[i] = round_to(dtype, u[i]);
   }

@@ -14,6 +14,7 @@ struct Arrays {
   Array p, m, v;
   Array view;                // an int32
   Array count;               // a float, or a double beside doubles; none where the host counts
+  Array stats;               // a TensorStats
   std::vector<Array> grads;  // of each step
 
   Arrays() = default;
@@ -23,10 +24,13 @@ struct Arrays {
 // What one process has of a tensor: a part, or all of it, in the same memory.
 struct Part : Arrays {
   int64_t first_row = 0, first_col = 0;
-  Array sums;      // a ShardSums, where the process needs those of others
-  Array row_sums;  // where rows have parts elsewhere, and are tested
+  bool needs_sums = false;  // of others, to be updated
+  Array sums;               // a ShardSums, of a tensor that has parts
+  Array row_sums;           // where rows have parts elsewhere, and are tested
+  Array stat_sums;          // a ShardStats
+  Array max_cosine;
 
-  adamp::Shard shard(const TensorSpec& whole) const;
+  adamp::Shard shard(const TensorSpec& whole, bool measured) const;
 };
 
 // One for each process, or a single one.
@@ -43,7 +47,9 @@ void gather(Arrays& whole, const std::vector<Part>& parts);
 void clear(std::vector<Part>& parts);
 
 // Between launch() and finish(): adds up what the parts have left, and tests rows that no process
-// has whole. `steps`: whether each has stepped; a Fault where one says otherwise.
-void add_up(const TensorSpec& whole, std::vector<Part>& parts, const adamp::Hyper& h, bool steps);
+// has whole. `steps`: whether each has stepped; a Fault where one says otherwise. `measured`: they
+// have left what statistics need, too.
+void add_up(const TensorSpec& whole, std::vector<Part>& parts, const adamp::Hyper& h, bool steps,
+            bool measured);
 
 }  // namespace emulation

@@ -100,12 +100,12 @@ void upload_staged(StagingRing* ring, void* to, size_t bytes, void*) {
   ++device().staged_copies;
 }
 
-int resident_blocks(Method, TypeSet) { return device().blocks; }
+int resident_blocks(const KernelChoice&) { return device().blocks; }
 
-void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& args, void* stream) {
+void launch_step(const KernelChoice& kernel, int blocks, const KernelArgs& args, void* stream) {
   if (device().capturing) {
     // As a graph does: with the values that the arguments have now.
-    device().graph.push_back([=] { launch_step(method, types, blocks, args, stream); });
+    device().graph.push_back([=] { launch_step(kernel, blocks, args, stream); });
     return;
   }
   if (blocks < 1) throw emulation::Fault("launches no blocks");
@@ -116,7 +116,7 @@ void launch_step(Method method, TypeSet types, int blocks, const KernelArgs& arg
   if (device().launch) return device().launch(args);
   const emulation::Schedule schedule = device().schedule;
   ++device().schedule.seed;
-  emulation::launch_kernel(method, types, blocks, args, schedule);
+  emulation::launch_kernel(kernel, blocks, args, schedule);
   // A counter that is left over need not make the next step wrong, but may make it slow.
   bool left = *args.next_task != 0 || (args.blocks_left != nullptr && *args.blocks_left != 0);
   if (args.norm != nullptr) left |= args.norm->arrived != 0 || args.norm->known != 0;

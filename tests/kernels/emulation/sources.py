@@ -6,8 +6,10 @@ KERNEL = "cuda/kernel.cuh"
 PRODUCER = "cuda/producer.cuh"
 NORM = "cuda/norm.cuh"
 TENSOR = "cuda/tensor_work.cuh"
+DECISION = "cuda/tensor_decision.cuh"
 LOOPS = "cuda/span_work.cuh"
 SUMS = "cuda/row_sums.cuh"
+STATISTICS = "cuda/statistics.cuh"
 THIN = "cuda/thin_rows.cuh"
 SHARED = "cuda/shared_memory.cuh"
 SPAN = "cuda/span.cuh"
@@ -16,6 +18,7 @@ CONTROL = "core/control.h"
 METHODS = "core/methods.h"
 PROJECTION = "core/projection.h"
 SPECULATION = "core/speculation.h"
+STATS = "core/stats.h"
 ARGS = "cuda/kernel_args.h"
 HOST = "cuda/executor.cpp"
 TILES = "core/tiles.h"
@@ -25,8 +28,10 @@ DEVICE_CODE = (
     PRODUCER,
     NORM,
     TENSOR,
+    DECISION,
     LOOPS,
     SUMS,
+    STATISTICS,
     THIN,
     SPAN,
     TILE,
@@ -34,5 +39,6 @@ DEVICE_CODE = (
     METHODS,
     PROJECTION,
     SPECULATION,
+    STATS,
 )
 TABLES = (ARGS, SHARED, HOST, TILES)  # what the host makes for it, and where it keeps its work

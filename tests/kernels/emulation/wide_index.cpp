@@ -44,7 +44,7 @@ std::string check(int64_t rows, int64_t cols, const Tile& first, const Tile& las
   const int64_t slots =
       kRecords + (rows + 2) / 2 * 2 * static_cast<int64_t>(sizeof(RowRecord<float>));
   const Sparse p(bytes), g(bytes), m(bytes), v(bytes);
-  const Sparse scratch(slots + 2 * static_cast<int64_t>(sizeof(Slot<float>)), kRecords);
+  const Sparse scratch(slots + 2 * static_cast<int64_t>(sizeof(Slot<float, false>)), kRecords);
   auto tables = std::make_unique<Tables>();
   const Watch watch(tables.get(), sizeof(Tables));
   tables->tensor.info = {p.floats(), m.floats(), v.floats(),      &tables->view,
@@ -102,7 +102,7 @@ std::string check(int64_t rows, int64_t cols, const Tile& first, const Tile& las
                                      DType::kFloat32, projection, h);
     const uint64_t wide_before = vector_accesses, asked_before = bytes_asked_for;
     const uint64_t excess_before = bytes_in_excess;
-    launch_kernel(Method::kAdamP, TypeSet::kFloat32, 2, args, {7, 2});
+    launch_kernel({Method::kAdamP, TypeSet::kFloat32, false}, 2, args, {7, 2});
     for (int64_t i = 0; i < 2 * count; ++i) {
       if (!(std::fabs(p.floats()[at(i)] - want.p[i]) <= 1e-5 * want.p[i])) {
         return "element " + std::to_string(at(i)) + " of " + std::to_string(numel) + " is " +

@@ -29,9 +29,10 @@ std::string check_tiles(int64_t rows, int64_t cols, int64_t most) {
 }
 
 // The scratch memory of two tensors, more than 2^31 bytes of it.
-std::string check_scratch() {
-  const auto info = [](int64_t rows, int64_t cols) {
+std::string check_scratch(TensorStats* stats) {
+  const auto info = [stats](int64_t rows, int64_t cols) {
     TensorInfo one = {};
+    one.stats = stats;
     one.rows = rows;
     one.cols = cols;
     one.dtype = DType::kFloat64;
@@ -51,7 +52,9 @@ std::string check_scratch() {
     scratch_bytes = args.scratch == last ? last_bytes : 0;
     for (int t = 0; t < 2; ++t) {
       const DeviceTensor& tensor = args.tensors[t];
-      const int64_t sums = tensor.tile_count * static_cast<int64_t>(sizeof(Slot<double>));
+      const size_t slot =
+          stats == nullptr ? sizeof(Slot<double, false>) : sizeof(Slot<double, true>);
+      const int64_t sums = tensor.tile_count * static_cast<int64_t>(slot);
       const int64_t records = (1 + (tensor.rows_are_thin ? 0 : tensor.info.rows)) *
                               static_cast<int64_t>(sizeof(RowRecord<double>));
       ranges.emplace_back(tensor.slots, tensor.slots + sums);
@@ -81,7 +84,9 @@ std::string check_wide_tables() {
     const std::string wrong = check_tiles(shape.first, shape.second, kWide / 3);
     if (!wrong.empty()) return wrong;
   }
-  return check_scratch();
+  const std::string wrong = check_scratch(nullptr);
+  TensorStats stats = {};
+  return wrong.empty() ? check_scratch(&stats) : wrong;
 }
 
 }  // namespace emulation

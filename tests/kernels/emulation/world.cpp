@@ -3,8 +3,10 @@
 #include <cmath>
 
 #include "gradients.h"
+#include "kernel_emulated.h"
 #include "memory.h"
 #include "runtime_emulated.h"
+#include "statistics.h"
 
 namespace emulation {
 namespace {
@@ -37,6 +39,12 @@ View view_of(const Array& array) {
   int32_t value;
   std::memcpy(&value, array.data(), 4);
   return static_cast<View>(value);
+}
+
+// Fowler, Noll and Vo's hash, 64 bits.
+constexpr uint64_t kEmptyHash = 0xcbf29ce484222325;
+void add_to_hash(uint64_t& hash, const std::vector<unsigned char>& bytes) {
+  for (const unsigned char byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
 }
 
 }  // namespace
@@ -140,7 +148,8 @@ World::Executors World::make_executors(int blocks) const {
       info.projection = t.spec.projection;
       info.count = part.count.data();
       info.count_dtype = t.spec.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-      info.shard = part.shard(t.spec);
+      info.shard = part.shard(t.spec, measures(t.spec));
+      if (measures(t.spec)) info.stats = static_cast<adamp::TensorStats*>(part.stats.data());
       infos.push_back(info);
     }
     const bool clips = case_.options.max_norm > 0;
@@ -245,7 +254,8 @@ void World::step(const Executors& executors, int number) {
   in_order([this, number] {
     for (size_t t = 0; t < tensors_.size(); ++t) {
       const bool steps = has_grad(tensors_[t], number) && !skips(number);
-      add_up(tensors_[t].spec, tensors_[t].parts, hyper(t, number), steps);
+      const TensorSpec& spec = tensors_[t].spec;
+      add_up(spec, tensors_[t].parts, hyper(t, number), steps, measures(spec));
     }
   });
   for (const auto& executor : executors) executor->finish();
@@ -275,11 +285,22 @@ void World::restart() {
       array->load({t.start.begin() + at, t.start.begin() + at + size});
       at += size;
     }
+    for (int i = 0; i < kStatFields; ++i) t.stats.set(i, 0);
     scatter(t, t.parts);
   }
 }
 
-void World::run(int blocks, int resident, uint64_t seed) {
+bool World::can_measure() const {
+  adamp::KernelChoice kernel = {case_.method, adamp::TypeSet::kFloat32, true};
+  for (const TensorSpec& spec : case_.tensors) {
+    kernel.types = std::max(kernel.types, adamp::type_set_of(spec.dtype));
+  }
+  return is_compiled(kernel);
+}
+
+void World::run(int blocks, int resident, uint64_t seed, bool measured) {
+  measured_ = measured;
+  const uint64_t vectors_before = vector_accesses;
   restart();
   const Executors executors = make_executors(blocks);
   device().schedule.seed = seed;
@@ -289,10 +310,14 @@ void World::run(int blocks, int resident, uint64_t seed) {
   for (int number = 0; number < case_.steps; ++number) step(executors, number);
   device().capturing = false;
   for (const auto& node : device().graph) node();
+  vectors_ = vector_accesses - vectors_before;
 }
 
 std::string World::run_first() {
+  measured_ = can_measure();
+  std::vector<adamp::TensorStats> want_stats(tensors_.size());
   const Executors executors = make_executors(1);
+  const uint64_t vectors_before = vector_accesses;
   device().schedule = Schedule();
   for (int number = 0; number < case_.steps; ++number) {
     std::vector<Values> want;
@@ -314,24 +339,30 @@ std::string World::run_first() {
       View view = before[t];
       if (has_grad(tensor, number) && !skips(number)) {
         view = oracle_step(want[t], tensor.spec.rows, tensor.spec.cols, case_.method,
-                           tensor.spec.dtype, tensor.spec.projection, hyper(t, number));
+                           tensor.spec.dtype, tensor.spec.projection, hyper(t, number),
+                           measures(tensor.spec) ? &want_stats[t] : nullptr);
         ++outcomes[static_cast<int>(view)];
         changes += view != before[t];
       }
       if (tensor.spec.projection == Projection::kAuto && view_of(tensor.view) != view) {
         return name + "another outcome";
       }
-      const std::string wrong = check(tensor, want[t]);
+      const std::string wrong = check(tensor, want[t], want_stats[t]);
       if (!wrong.empty()) return name + wrong;
     }
     const std::string wrong = check_control(number);
     if (!wrong.empty()) return "step " + std::to_string(number) + ": " + wrong;
   }
-  for (Tensor& t : tensors_) t.end = save(t);
+  for (Tensor& t : tensors_) {
+    t.end = save(t);
+    t.end_stats = t.stats.save();
+  }
+  first_vectors_ = vector_accesses - vectors_before;
   return "";
 }
 
-std::string World::check(const Tensor& t, const Values& want) const {
+std::string World::check(const Tensor& t, const Values& want,
+                         const adamp::TensorStats& want_stats) const {
   const Tolerance bound = tolerance(t.spec.dtype);
   // `before`: a rounding, which an error may be relative to as well.
   const auto differ = [&](const Array& got, const std::vector<double>& expected,
@@ -358,22 +389,34 @@ std::string World::check(const Tensor& t, const Values& want) const {
   if (wrong.empty() && t.v.data() != nullptr) {
     wrong = differ(t.v, want.v, want.v, unit, bound.relative * 1e-3, "second moment");
   }
-  return wrong;
+  if (!wrong.empty()) return wrong;
+  adamp::TensorStats stats;
+  std::memcpy(&stats, t.stats.data(), sizeof stats);
+  return check_stats(stats, want_stats, t.spec.dtype);
 }
 
 std::string World::compare() const {
+  // Statistics need no second pass over memory.
+  if (vectors_ != first_vectors_) return "memory is passed over another number of times";
   for (size_t t = 0; t < tensors_.size(); ++t) {
-    if (save(tensors_[t]) != tensors_[t].end) return "other bits in tensor " + std::to_string(t);
+    const Tensor& tensor = tensors_[t];
+    if (save(tensor) != tensor.end) return "other bits in tensor " + std::to_string(t);
+    if (measured_ && tensor.stats.save() != tensor.end_stats) {
+      return "other bits in the statistics of tensor " + std::to_string(t);
+    }
   }
   return "";
 }
 
-// Fowler, Noll and Vo's, 64 bits.
 uint64_t World::digest() const {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const Tensor& t : tensors_) {
-    for (const unsigned char byte : t.end) hash = (hash ^ byte) * 0x100000001b3;
-  }
+  uint64_t hash = kEmptyHash;
+  for (const Tensor& t : tensors_) add_to_hash(hash, t.end);
+  return hash;
+}
+
+uint64_t World::digest_of_stats() const {
+  uint64_t hash = kEmptyHash;
+  for (const Tensor& t : tensors_) add_to_hash(hash, t.end_stats);
   return hash;
 }
 

@@ -16,18 +16,22 @@ class World {
  public:
   explicit World(const Case& c);
 
-  // All steps from the start, at most `blocks` blocks, so many of them resident. Throws Fault.
-  void run(int blocks, int resident, uint64_t seed);
+  // Whether this build has the kernels that leave statistics of the case.
+  bool can_measure() const;
 
-  // The first run: draws the gradients, and compares every step with the oracle. What is wrong, or
-  // "".
+  // All steps from the start, at most `blocks` blocks, so many of them resident. Throws Fault.
+  void run(int blocks, int resident, uint64_t seed, bool measured);
+
+  // The first run, which measures where it can: draws the gradients, and compares every step with
+  // the oracle. What is wrong, or "".
   std::string run_first();
 
   // What is not equal, bit by bit, to what the first run came to, or "".
   std::string compare() const;
 
-  // A number that follows from every bit of it.
+  // A number that follows from every bit of it; statistics have one of their own.
   uint64_t digest() const;
+  uint64_t digest_of_stats() const;
 
   // Tensor-steps of each outcome, and those whose outcome was not the last one.
   int outcomes[3] = {}, changes = 0;
@@ -36,7 +40,7 @@ class World {
   struct Tensor : Arrays {
     TensorSpec spec;
     std::vector<Part> parts;  // of each process, or that of the first
-    std::vector<unsigned char> start, end;
+    std::vector<unsigned char> start, end, end_stats;
   };
   using Executors = std::vector<std::unique_ptr<adamp::Executor>>;  // of each process
 
@@ -49,7 +53,8 @@ class World {
   double made(const Tensor& tensor, int step) const;
   void step(const Executors& executors, int number);
   void run_part(adamp::Executor& executor, size_t process, int number);
-  std::string check(const Tensor& tensor, const Values& want) const;
+  std::string check(const Tensor& tensor, const Values& want,
+                    const adamp::TensorStats& want_stats) const;
   Values read(const Tensor& tensor, int step) const;
   static std::vector<unsigned char> save(const Tensor& tensor);
   Executors make_executors(int blocks) const;
@@ -57,6 +62,7 @@ class World {
   uint64_t least_vectors(int number) const;
   void restart();
 
+  bool measures(const TensorSpec& spec) const { return measured_ && spec.is_measured; }
   bool skips(int step) const { return case_.skipped_in == step; }
   // What the stored gradients of a step are multiplied by, and their norm before that is clipped.
   double factor(int step) const;
@@ -66,6 +72,8 @@ class World {
   std::string check_control(int number) const;
 
   const Case& case_;
+  bool measured_ = false;                     // the running or last run
+  uint64_t vectors_ = 0, first_vectors_ = 0;  // Vector16 accesses of the last and the first run
   Array device_lr_, device_decay_, grad_scale_, found_inf_, grad_norm_;
   std::vector<Tensor> tensors_;
   std::vector<std::shared_ptr<int64_t>> steps_skipped_;  // of each process

@@ -57,8 +57,11 @@ int main() {
       {adamp::TypeSet::kAll, "all types"}};
   for (const auto& [method, method_name] : methods) {
     for (const auto& [types, types_name] : type_sets) {
-      adamp::resident_blocks(method, types);
-      std::printf("%s, %s\t%s\n", method_name, types_name, asked.c_str());
+      for (const bool measures : {false, true}) {
+        adamp::resident_blocks({method, types, measures});
+        std::printf("%s, %s%s\t%s\n", method_name, types_name, measures ? ", measured" : "",
+                    asked.c_str());
+      }
     }
   }
 }

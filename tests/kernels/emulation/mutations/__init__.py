@@ -8,6 +8,7 @@ from kernels.emulation.mutations import (
     ordering,
     protocol,
     shards,
+    statistics,
     tables,
     updates,
 )
@@ -15,7 +16,7 @@ from kernels.emulation.mutations.mutation import Mutation
 
 __all__ = ["MUTATIONS", "SAMPLE", "Mutation"]
 
-_KINDS = (indices, ordering, protocol, updates, tables, control, shards)
+_KINDS = (indices, ordering, protocol, updates, tables, control, shards, statistics)
 MUTATIONS = tuple(mutation for kind in _KINDS for mutation in kind.MUTATIONS)
 # One of each kind, for those who have no time for all.
 SAMPLE = tuple(kind.MUTATIONS[0] for kind in _KINDS)

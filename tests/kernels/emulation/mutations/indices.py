@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import HOST, LOOPS, PRODUCER, SPAN, SUMS, TENSOR, THIN, TILE
+from kernels.emulation.sources import (
+    DECISION,
+    HOST,
+    LOOPS,
+    PRODUCER,
+    SPAN,
+    SUMS,
+    TENSOR,
+    THIN,
+    TILE,
+)
 
 MUTATIONS = (
     Mutation(
@@ -47,7 +57,7 @@ MUTATIONS = (
     ),
     Mutation(
         "32-bit offset of records",
-        TENSOR,
+        DECISION,
         "(launch.scratch + given.tensor.records)",
         "(launch.scratch + static_cast<int32_t>(given.tensor.records))",
     ),
@@ -97,9 +107,9 @@ MUTATIONS = (
     ),
     Mutation(
         "tensor's sums left in the first row's place",
-        TENSOR,
-        "store_outcome(outcome); RowRecord<S>& whole = records()[0];",
-        "store_outcome(outcome); RowRecord<S>& whole = records()[1];",
+        DECISION,
+        "note(outcome); RowRecord<S>& whole = records()[0];",
+        "note(outcome); RowRecord<S>& whole = records()[1];",
     ),
     Mutation(
         "no space for the tensor's sums",
@@ -139,7 +149,7 @@ MUTATIONS = (
     ),
     Mutation(
         "rows joined in the first round only",
-        TENSOR,
+        DECISION,
         "slot_sums((first + row) * pieces + i)",
         "slot_sums(row * pieces + i)",
         all_types=True,

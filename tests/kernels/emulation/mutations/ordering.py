@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import KERNEL, PRODUCER, TENSOR, THIN
+from kernels.emulation.sources import DECISION, KERNEL, PRODUCER, TENSOR, THIN
 
 MUTATIONS = (
     Mutation(
@@ -50,7 +50,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no barrier between rounds of joined rows",
-        TENSOR,
+        DECISION,
         "} } sync_consumers(); } return",
         "} } } return",
         all_types=True,

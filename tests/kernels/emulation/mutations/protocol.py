@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import KERNEL, PRODUCER, TENSOR
+from kernels.emulation.sources import DECISION, KERNEL, PRODUCER, TENSOR
 
 MUTATIONS = (
     Mutation(
@@ -26,7 +26,7 @@ MUTATIONS = (
     ),
     Mutation(
         "finished though nothing was left",
-        TENSOR,
+        DECISION,
         ": load_cross_block(&decision().pending) == 0;",
         ": false;",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
-from kernels.emulation.sources import HOST, KERNEL, PRODUCER, TENSOR
+from kernels.emulation.sources import DECISION, HOST, KERNEL, PRODUCER, TENSOR
 
 # What advances counts, and what tells that a shard is stepped.
 _LEAVE = """if (args.part != Part::kFirst) { if (info.count != nullptr) advance_count(info); }
@@ -12,7 +12,7 @@ _LEAVE = """if (args.part != Part::kFirst) { if (info.count != nullptr) advance_
 MUTATIONS = (
     Mutation(
         "decided by this part's elements",
-        TENSOR,
+        DECISION,
         "const S numel = S(info.whole_numel());",
         "const S numel = S(info.rows) * S(info.cols);",
     ),
@@ -69,20 +69,20 @@ MUTATIONS = (
     Mutation("a skipped step is counted by both", KERNEL, "args.part != Part::kSecond &&", ""),
     Mutation(
         "rows that wait are forgotten",
-        TENSOR,
+        DECISION,
         "load_cross_block(&decision().all_updated) != 0);",
         "true);",
     ),
     Mutation(
         "what was done before is forgotten",
-        TENSOR,
+        DECISION,
         "store_cross_block(&decision().speculation, memory.speculation);"
         " store_cross_block(&decision().all_updated",
         "store_cross_block(&decision().all_updated",
     ),
     Mutation(
         "failed rows are kept to oneself",
-        TENSOR,
+        DECISION,
         "static_cast<double>(failed)",
         "0.0 * failed",
     ),
@@ -100,7 +100,7 @@ MUTATIONS = (
     ),
     Mutation(
         "another sum of a row",
-        TENSOR,
+        DECISION,
         "static_cast<S>(all[4 * row + 3])",
         "static_cast<S>(all[4 * row + 2])",
     ),
@@ -112,15 +112,15 @@ MUTATIONS = (
     ),
     Mutation(
         "rows rolled back that were not updated",
-        TENSOR,
+        DECISION,
         "static_cast<S>(all[4 * row + 3]), memory.speculation == Speculation::kAllRows}",
         "static_cast<S>(all[4 * row + 3]), 1}",
     ),
     Mutation(
         "no outcome where there is no tile",
         HOST,
-        "if (!is_shard(tensors[t].info) || !needs_decision(tensors[t])) continue;",
-        "if (!is_shard(tensors[t].info) || !needs_decision(tensors[t]) ||"
+        "if (!is_shard(tensors[t].info) || !leaves_sums(tensors[t])) continue;",
+        "if (!is_shard(tensors[t].info) || !leaves_sums(tensors[t]) ||"
         " tensors[t].tile_count == 0) continue;",
     ),
     Mutation(
@@ -130,8 +130,10 @@ MUTATIONS = (
         "fixed up before the decision",
         HOST,
         "tasks.push_back({0, 0, t, TaskKind::kDecide}); ++tensors[t].fix_up_tasks;"
-        " if (tensors[t].tile_count > 0) to_fix_up_.push_back({0, t, 0});",
-        "if (tensors[t].tile_count > 0) to_fix_up_.push_back({0, t, 0});"
+        " const bool may_fix_up = needs_decision(tensors[t]) && tensors[t].tile_count > 0;"
+        " if (may_fix_up) to_fix_up_.push_back({0, t, 0});",
+        "const bool may_fix_up = needs_decision(tensors[t]) && tensors[t].tile_count > 0;"
+        " if (may_fix_up) to_fix_up_.push_back({0, t, 0});"
         " add_all_fix_up_tasks(resident);"
         " tasks.push_back({0, 0, t, TaskKind::kDecide}); ++tensors[t].fix_up_tasks;",
     ),

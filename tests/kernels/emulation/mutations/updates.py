@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kernels.emulation.mutations.mutation import Mutation
 from kernels.emulation.sources import (
+    DECISION,
     LOOPS,
     METHODS,
     PRODUCER,
@@ -16,13 +17,13 @@ from kernels.emulation.sources import (
 MUTATIONS = (
     Mutation(
         "a row's length in the layer's test",
-        TENSOR,
+        DECISION,
         "const S numel = S(info.whole_numel());",
         "const S numel = S(info.cols);",
     ),
     Mutation(
         "length of a piece in a row's test",
-        TENSOR,
+        DECISION,
         "const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows; const S"
         " bound = cosine_bound(S(given.tensor.info.cols), memory.scalars);",
         "const int64_t pieces = given.tensor.tile_count / given.tensor.info.rows; const S"
@@ -56,7 +57,7 @@ MUTATIONS = (
     ),
     Mutation(
         "stale view",
-        TENSOR,
+        DECISION,
         "if (given.tensor.info.view != nullptr) { store_cross_block(",
         "if (given.tensor.info.view != nullptr && outcome != View::kLayer) { store_cross_block(",
     ),
