@@ -22,16 +22,17 @@ CPP = $(shell find csrc tests bench -name '*.h' -o -name '*.cpp' -o -name '*.cu'
 SOURCES := $(shell find csrc adamp_fused -name '*.[hc]*' -o -name '*.py') setup.py pyproject.toml
 STAMPS := build/stamps-$(notdir $(VENV))
 
-.PHONY: bench test proofs test-all test-frameworks nightly real-build gpu-check gpu-tune lint format clean
+.PHONY: bench paper test proofs test-all test-frameworks nightly real-build gpu-check gpu-tune lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench       measure the step and train on real data (ARGS=--help for more)"
+	@echo "make paper       replay the paper's experiments (ARGS=--quick: in a few minutes)"
 	@echo "make test        run the test suite but for the long proofs"
-	@echo "make proofs      run the long proofs: planted faults, PTX, Triton targets, sanitizers"
+	@echo "make proofs      run the long proofs: some planted faults, PTX, Triton targets, sanitizers"
 	@echo "make test-all    both"
 	@echo "make test-frameworks  train under Accelerate, Lightning, timm and others as they are on PyPI"
-	@echo "make nightly     what takes longer: mutants of the kernels, more generated tests"
+	@echo "make nightly     what takes longer: all planted faults, mutants of the kernels, generated tests"
 	@echo "make real-build  compile the CUDA kernels without a GPU and check their machine code"
 	@echo "make gpu-check   all that needs a GPU: tests, sanitizers, counts, benchmark"
 	@echo "make gpu-tune    the best constants of the CUDA kernels (csrc/cuda/tuning.h) on a GPU"
@@ -40,10 +41,13 @@ help:
 bench: $(STAMPS)/built
 	PYTHONPATH=. $(RUN) -m bench $(ARGS)
 
+paper: $(STAMPS)/built
+	PYTHONPATH=. $(RUN) -m bench paper $(ARGS)
+
 test: $(STAMPS)/built
 	@echo "Left to make test-all: planted faults, PTX, two Triton targets, sanitizers on the emulation"
 	@echo "Left to make test-frameworks: training under Accelerate, Lightning, timm and others"
-	$(RUN) -m pytest $(WORKERS) -m "not proof" $(ARGS)
+	$(RUN) -m pytest $(WORKERS) -m "not proof and not nightly" $(ARGS)
 
 proofs: $(STAMPS)/built
 	$(RUN) -m pytest $(WORKERS) -m proof $(ARGS)
@@ -55,6 +59,7 @@ test-frameworks: $(STAMPS)/built
 	PYTHONPATH=tests $(PYTHON) -m frameworks --torch $(TORCH) $(ARGS)
 
 nightly: $(STAMPS)/built
+	$(RUN) -m pytest $(WORKERS) -m nightly
 	PYTHONPATH=tests $(RUN) -m kernels.emulation.mutants $(ARGS)
 	$(RUN) -m pytest tests/parity/test_generated.py --hypothesis-profile=nightly
 
