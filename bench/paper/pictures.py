@@ -179,7 +179,7 @@ def _training(records: list[Record], path: Path) -> None:
     axes.set_xticks([0, 1], ["plain", "weight-normalised"])
     axes.set_xlim(-0.5, 1.5)
     axes.set_title("validation loss, a point a seed")
-    axes.legend(fontsize=8.5)
+    axes.legend(fontsize=8.5, loc="upper center")
     axes.grid(alpha=0.25, axis="y")
     plots.save(figure, path)
 
