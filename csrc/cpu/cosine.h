@@ -5,15 +5,19 @@
 
 namespace adamp {
 
-// The square of the norms' product, each clamped at eps.
-ADAMP_FN double squared_norms(const RowSums<double>& s, double eps) {
+// The squares of both norms, each clamped at eps.
+struct SquaredNorms {
+  double pp, gg;
+};
+ADAMP_FN SquaredNorms squared_norms(const RowSums<double>& s, double eps) {
   const double least = eps * eps;
-  return (s.pp > least ? s.pp : least) * (s.gg > least ? s.gg : least);
+  return {s.pp > least ? s.pp : least, s.gg > least ? s.gg : least};
 }
 
 // The square of the test's limit.
 ADAMP_FN double squared_limit(const RowSums<double>& s, double bound, double eps) {
-  return bound * bound * squared_norms(s, eps);
+  const SquaredNorms norms = squared_norms(s, eps);
+  return bound * bound * norms.pp * norms.gg;
 }
 
 // Beyond, the square may be off by more than a thousandth.
@@ -30,8 +34,9 @@ ADAMP_FN bool surely_below(const RowSums<double>& s, double bound, double eps) {
 
 // The square of abs_cosine().
 ADAMP_FN double squared_cosine(const RowSums<double>& s, double eps) {
-  const double norms = squared_norms(s, eps);
-  if (is_precise(norms)) return s.pg * s.pg / norms;
+  const SquaredNorms norms = squared_norms(s, eps);
+  const double product = norms.pp * norms.gg;
+  if (is_precise(product)) return s.pg * s.pg / product;
   const double cosine = abs_cosine(s, eps);
   return cosine * cosine;
 }

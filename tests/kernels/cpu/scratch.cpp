@@ -127,7 +127,7 @@ int run(const Step& step, const std::vector<Shape>& shapes) {
 const RowLoops& row_loops(Method, DType) {
   static RowLoops loops = {};
   loops.accumulate = [](const Block& block, const ScalarPair&, Accumulate, RowUpdate<double>,
-                        RowSums<double>* sums, void* kept, const Behind* behind) {
+                        RowSums<double>* sums, double*, void* kept, const Behind* behind) {
     if (behind != nullptr) read_all(*behind);
     write_all(kept, block);
     for (int64_t i = 0; sums != nullptr && i < block.rows; ++i) sums[i] = {1, 1, cosine_of_rows, 1};

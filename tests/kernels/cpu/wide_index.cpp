@@ -160,7 +160,7 @@ void check_all() {
 const RowLoops& row_loops(Method, DType) {
   static RowLoops loops = {};
   loops.accumulate = [](const Block& block, const ScalarPair&, Accumulate, RowUpdate<double>,
-                        RowSums<double>* sums, void*, const Behind* behind) {
+                        RowSums<double>* sums, double*, void*, const Behind* behind) {
     note(accumulated, block);
     for (int64_t i = 0; sums != nullptr && i < block.rows; ++i) sums[i] = sums_of_rows;
     if (behind != nullptr) note_behind(*behind);
