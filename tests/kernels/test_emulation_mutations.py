@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("mutation", parameters(MUTATIONS, SAMPLE, shares=4))
+@pytest.mark.parametrize("mutation", parameters(MUTATIONS, SAMPLE, shares=8))
 def test_noticed(mutation: Mutation) -> None:
     """Something is wrong, and it is said."""
     with tempfile.TemporaryDirectory() as folder:  # of many megabytes, hence not pytest's

@@ -50,7 +50,7 @@ def statistics(said: str) -> dict[str, str]:
     return dict(re.findall(r"^(\w+) .* statistics (\w+)$", said, re.MULTILINE))
 
 
-@pytest.mark.proof
+@pytest.mark.nightly
 def test_bits() -> None:
     """Right under every schedule, and bit by bit what g++ makes of the same source."""
     done = run(driver("90", emulated.PLAIN), 1000)
@@ -64,21 +64,21 @@ def test_bits() -> None:
     assert measured.items() <= statistics(by_gcc.stdout).items()
 
 
-@pytest.mark.proof
+@pytest.mark.nightly
 def test_races() -> None:
     """Every access is ordered by a barrier, or by a release and an acquire."""
     done = run(driver("90", emulated.RACES), 100)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
-@pytest.mark.proof
+@pytest.mark.nightly
 def test_oldest() -> None:
     """The same on the oldest that is supported, which prefetches by lines; float32."""
     done = run(driver("80", emulated.RACES_FLOAT), 100)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
-@pytest.mark.parametrize("fault", parameters(FAULTS, FAULTS[:1]))
+@pytest.mark.parametrize("fault", parameters(FAULTS, FAULTS[:1], shares=8))
 def test_noticed(fault: Fault) -> None:
     """A fault in the listing is noticed."""
     text = fault.apply(build.listing("90"))

@@ -120,7 +120,7 @@ def test_wide_accesses(variants: list[dict[str, Any]]) -> None:
             assert not counts, variant
 
 
-@pytest.mark.proof
+@pytest.mark.nightly
 @pytest.mark.parametrize("target", ["cuda:80", "cuda:90", "hip:gfx942"])
 def test_measured(target: str, tmp_path: Path) -> None:
     """With statistics the same holds: two programs fit, and accesses are as wide."""

@@ -125,6 +125,9 @@ class Process:
                 shard.sums.zero_()
                 if shard.row_sums is not None:
                     shard.row_sums.zero_()
+                if shard.stats is not None and shard.max_cosine is not None:
+                    shard.stats.zero_()
+                    shard.max_cosine.zero_()
         if self._plan is None or not self._plan.refresh(self.groups, self.state):
             self._plan = self._backend.plan(self._method, self._slots(), self.groups, self.state)
         self._plan.prepare(control)
