@@ -103,7 +103,7 @@ def _measured(report: Report) -> str:
     form = "the quick form" if report["settings"]["quick"] else "the full form"
     return (
         f"{machine} Backend {report['settings']['backend']}, one thread a training, {form}: "
-        f"{seconds / 60:.0f} minutes of one core, while others worked on the machine."
+        f"{seconds / 60:.0f} minutes of one core."
     )
 
 
