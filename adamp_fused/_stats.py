@@ -48,12 +48,12 @@ def zeros(device: torch.device) -> Tensor:
     return torch.zeros(len(Stat), dtype=torch.float64, device=device)
 
 
-def measures_rows(group: dict[str, Any], param: Tensor) -> bool:
+def measures_rows(projection: str, dim: int) -> bool:
     """Whether each row is measured by itself: where a channel-wise projection is possible.
 
     Else the parameter is measured as one row.
     """
-    return param.dim() > 1 and group["projection"] in ("auto", "channel")
+    return dim > 1 and projection in ("auto", "channel")
 
 
 def read(recorded: list[tuple[str, Tensor]]) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from adamp_fused._fake import is_fake
 from adamp_fused._methods import Method
 from adamp_fused._options import NUMBERS, TENSORS
+from adamp_fused._stats import measures_rows
 from adamp_fused.backends import formulas as F
 from adamp_fused.backends.measurement import Measurement
 from adamp_fused.backends.protocol import (
@@ -156,7 +157,7 @@ class _Step:
             self._measurement = Measurement(self._u, rows, group["eps"])
 
     def _measures_rows(self) -> bool:
-        return self._projects and self._group["projection"] in ("auto", "channel")
+        return measures_rows(self._group["projection"], self._p.dim())
 
     def _passes(self, sums: Sums, row_length: int) -> Tensor:
         eps = self._group["eps"]

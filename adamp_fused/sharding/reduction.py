@@ -131,7 +131,7 @@ class Reduction:
         needs_sums = (needs_sums and param.dim() > 1) or self._measured
         if param.numel() == 0 or not needs_sums or not layout.groups:
             return None
-        by_rows = _stats.measures_rows({"projection": projection}, param)
+        by_rows = _stats.measures_rows(projection, param.dim())
         part = _Part(
             name,
             index,

@@ -258,7 +258,7 @@ def _measured_row(slot: Slot) -> Measured:
     param, shard = slot.param, slot.shard
     numel = param.numel() if shard is None else shard.numel
     length = numel
-    if measures_rows(slot.group, param):
+    if measures_rows(slot.group["projection"], param.dim()):
         length = numel // param.shape[0] if shard is None else shard.row_length
     sums = max_cosine = 0
     if shard is not None and shard.stats is not None and shard.max_cosine is not None:
