@@ -10,7 +10,7 @@ import pytest
 from kernels.emulation import build
 
 
-@pytest.mark.nightly
+@pytest.mark.proof
 def test_sanitizers() -> None:
     """No access outside an allocation, no leak, no undefined behaviour in any case."""
     if build.missing(build.SANITIZE):
