@@ -1,4 +1,4 @@
-"""What stands around a step in training: GradScaler, clipping, torch.compile, CUDA graphs.
+"""What stands around a step in training: GradScaler, clipping, compilation, graphs, statistics.
 
 Each makes of an implementation one whose ``step()`` has that around it.
 """
@@ -104,6 +104,7 @@ def pairs(family: Family, device: torch.device) -> dict[str, Pair]:
         "skipped": (scaled(ours(device, family, grad_scaling=True), 1.0), scaling),
         "clipped": (ours(device, family, max_grad_norm=MAX_NORM), clipped_before(theirs)),
         "compiled": (compiled(plain), plain),
+        "measured": (ours(device, family, stats=True), plain),
     }
     if device.type == "cuda":
         capturable = ours(device, family, capturable=True)

@@ -143,6 +143,7 @@ def _stack(group: str, title: str, theirs: str, gpu: bool) -> list[Target]:
         ("skipped", "GradScaler, a step that is skipped", "a step that is made", 0.10),
         ("clipped", "max_grad_norm", f"clip_grad_norm_ + {theirs}", most["clipped"]),
         ("compiled", "torch.compile", "a plain step", 1.0),
+        ("measured", "statistics", "a plain step", 1.02),
     ]
     if gpu:
         rows.append(("replayed", "CUDA graph", "a plain step", 1.02))
