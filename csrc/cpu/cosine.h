@@ -32,13 +32,17 @@ ADAMP_FN bool surely_below(const RowSums<double>& s, double bound, double eps) {
   return is_precise(limit) & (s.pg * s.pg < kSurelyBelow * limit);
 }
 
-// The square of abs_cosine().
-ADAMP_FN double squared_cosine(const RowSums<double>& s, double eps) {
+// The larger of `squared` and the square of abs_cosine(). It divides where that of the row is: of
+// many rows few are larger than all before.
+ADAMP_FN double larger_squared_cosine(double squared, const RowSums<double>& s, double eps) {
   const SquaredNorms norms = squared_norms(s, eps);
   const double product = norms.pp * norms.gg;
-  if (is_precise(product)) return s.pg * s.pg / product;
+  if (is_precise(product)) {
+    if (s.pg * s.pg <= squared * product) return squared;
+    return larger(squared, s.pg * s.pg / product);
+  }
   const double cosine = abs_cosine(s, eps);
-  return cosine * cosine;
+  return larger(squared, cosine * cosine);
 }
 
 // cosine_below(), to the bit: told by the squares where these differ by more than their rounding.

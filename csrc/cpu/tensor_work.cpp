@@ -294,7 +294,7 @@ void TensorWork::measure(const RowSums<double>* sums, int64_t rows, double uu, b
   if (!rows_are_split_) {
     double squared = 0;
     for (int64_t i = 0; i < rows; ++i) {
-      squared = larger(squared, squared_cosine(sums[i], options().eps));
+      squared = larger_squared_cosine(squared, sums[i], options().eps);
       if (!any_failed) add_to(found, removed_from_row(sums[i], options()));
     }
     found.max_cosine = std::sqrt(squared);
