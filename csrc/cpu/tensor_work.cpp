@@ -292,7 +292,7 @@ void TensorWork::measure(const RowSums<double>* sums, int64_t rows, double uu, b
                          StatSums<double>& stats) const {
   StatSums<double> found = {};
   if (!rows_are_split_) {
-    double squared = 0;
+    double squared = stats.max_cosine * stats.max_cosine;
     for (int64_t i = 0; i < rows; ++i) {
       squared = larger_squared_cosine(squared, sums[i], options().eps);
       if (!any_failed) add_to(found, removed_from_row(sums[i], options()));
