@@ -190,13 +190,10 @@ class ProjectedOptimizer(Optimizer):
                 "with stats=False: make it with stats=True"
             )
         recorded = []
-        for index, group in enumerate(self.param_groups):
-            names = group.get("param_names")
-            for i, param in enumerate(group["params"]):
-                found = self.state.get(param, {}).get("stats")
-                if found is not None:
-                    name = names[i] if names else f"group {index}, parameter {i}"
-                    recorded.append((name, dtensor.local(found)))
+        for name, (param, _) in _stats.named_parameters(self.param_groups).items():
+            found = self.state.get(param, {}).get("stats")
+            if found is not None:
+                recorded.append((name, dtensor.local(found)))
         return _stats.read(recorded)
 
     def add_to(self, writer: tensorboard.ScalarWriter, step: int) -> None:

@@ -56,6 +56,17 @@ def measures_rows(projection: str, dim: int) -> bool:
     return dim > 1 and projection in ("auto", "channel")
 
 
+def named_parameters(groups: list[dict[str, Any]]) -> dict[str, tuple[Tensor, dict[str, Any]]]:
+    """Each parameter and its group by name, or by position where it was given without one."""
+    found = {}
+    for index, group in enumerate(groups):
+        names = group.get("param_names")
+        for i, param in enumerate(group["params"]):
+            name = names[i] if names else f"group {index}, parameter {i}"
+            found[name] = (param, group)
+    return found
+
+
 def read(recorded: list[tuple[str, Tensor]]) -> dict[str, dict[str, Any]]:
     """The numbers of all parameters that have made a step; one transfer for each device.
 
@@ -87,10 +98,10 @@ def numbers(s: list[float]) -> dict[str, Any]:
         "weight_norm": norm,
         "grad_norm": math.sqrt(s[Stat.GG]),
         "update_norm": update_norm,
-        "removed": _ratio(_root(s[Stat.RR]), _root(s[Stat.UU]), of_nothing=0.0),
-        "effective_lr": _ratio(lr * update_norm, norm),
+        "removed": ratio(_root(s[Stat.RR]), _root(s[Stat.UU]), of_nothing=0.0),
+        "effective_lr": ratio(lr * update_norm, norm),
         "angle": _angle(s),
-        "growth": _ratio(norm, _root(s[Stat.FIRST_PP])),
+        "growth": ratio(norm, _root(s[Stat.FIRST_PP])),
     }
 
 
@@ -114,7 +125,7 @@ def _root(square: float) -> float:
     return math.sqrt(square) if not square < 0 else 0.0
 
 
-def _ratio(a: float, b: float, of_nothing: float = math.nan) -> float:
+def ratio(a: float, b: float, of_nothing: float = math.nan) -> float:
     """``a / b``; infinite where only ``b`` is 0, and ``of_nothing`` where both are."""
     if b != 0:
         return a / b

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adamp_fused._stats import OUTCOMES
 from adamp_fused.stats.cosines import Cosines, chance_to_pass, cosines_of
 from adamp_fused.stats.probing import Probe
-from adamp_fused.stats.records import OUTCOMES
 from adamp_fused.stats.report import Report, Weight
 from adamp_fused.stats.uses import followers
 

@@ -12,21 +12,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from adamp_fused.stats.records import OUTCOMES, Stats
+from adamp_fused._stats import OUTCOMES, named_parameters, ratio
+from adamp_fused.stats.records import Stats
 
 #: Sums of each parameter, in the order in which they are read from the device.
 _SUMS = ("weight_norm", "grad_norm", "moved", "angle", "max_cosine")
-
-
-def named_parameters(optimizer: Optimizer) -> dict[str, tuple[Tensor, dict[str, Any]]]:
-    """Each parameter and its group by name, or by the position where it was given without one."""
-    found = {}
-    for g, group in enumerate(optimizer.param_groups):
-        names = group.get("param_names")
-        for i, param in enumerate(group["params"]):
-            name = names[i] if names else f"group {g}, parameter {i}"
-            found[name] = (param, group)
-    return found
 
 
 class OutsideStats:
@@ -55,14 +45,14 @@ class OutsideStats:
         """Copy all weights that may get a gradient, which a closure makes only now."""
         self._before = {
             name: param.detach().clone()
-            for name, (param, _) in named_parameters(optimizer).items()
+            for name, (param, _) in named_parameters(optimizer.param_groups).items()
             if param.requires_grad
         }
 
     @torch.no_grad()
     def after(self, optimizer: Optimizer) -> Stats:
         """The statistics of the step since :meth:`before`; each device is read once."""
-        params = named_parameters(optimizer)
+        params = named_parameters(optimizer.param_groups)
         of_device: dict[torch.device, dict[str, Tensor]] = {}
         for name, before in self._before.items():
             param, group = params[name]
@@ -94,14 +84,10 @@ class OutsideStats:
             "grad_norm": read["grad_norm"],
             "update_norm": read["moved"] / lr if lr else 0.0,
             "removed": 0.0,
-            "effective_lr": _ratio(read["moved"], norm),
+            "effective_lr": ratio(read["moved"], norm),
             "angle": read["angle"],
-            "growth": _ratio(norm, first),
+            "growth": ratio(norm, first),
         }
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else math.inf if a else math.nan
 
 
 def _decay(group: dict[str, Any]) -> float:

@@ -9,8 +9,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adamp_fused._stats import OUTCOMES
 from adamp_fused.stats import layers
-from adamp_fused.stats.records import OUTCOMES, Run, series
+from adamp_fused.stats.records import Run, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

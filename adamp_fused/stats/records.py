@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adamp_fused._stats import OUTCOMES
+
 #: What the statistics of a parameter are, as ``optimizer.stats()`` and the files have them.
 Stats = dict[str, dict[str, Any]]
 
 FORMAT = 1
-OUTCOMES = ("none", "channel", "layer")
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
-from adamp_fused.stats.records import OUTCOMES, Stats, margin
+from adamp_fused._stats import OUTCOMES
+from adamp_fused.stats.records import Stats, margin
 
 #: What is a number as it stands; the outcome and the margin are made into one.
 _NUMBERS = (

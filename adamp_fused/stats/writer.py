@@ -10,8 +10,9 @@ from typing import Any, TextIO
 import torch
 from torch.optim.optimizer import Optimizer
 
+from adamp_fused._stats import named_parameters
 from adamp_fused._version import __version__
-from adamp_fused.stats.outside import OutsideStats, named_parameters
+from adamp_fused.stats.outside import OutsideStats
 from adamp_fused.stats.records import FORMAT, Stats, as_line, drop_unfinished_line, read
 
 
@@ -175,7 +176,7 @@ class StatsWriter:
             {k: _plain(v) for k, v in group.items() if k not in ("params", "param_names")}
             for group in self._optimizer.param_groups
         ]
-        params = named_parameters(self._optimizer)
+        params = named_parameters(self._optimizer.param_groups)
         return {
             "format": FORMAT,
             "adamp_fused": __version__,
